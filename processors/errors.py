@@ -1,0 +1,38 @@
+"""Errors, named by how to recover from them: set aside, try again, or stop."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+
+class Reject(ValueError):  # noqa: N818 - named by the recovery, as are the two below
+    """Set aside: this input will never be right, so it goes to the dead letters with its reason.
+
+    Args:
+        reason: a short, fixed word for metrics and filters, such as ``invalid_envelope``.
+        detail: which field is wrong and why, for a person. It never holds a value of the input, since details
+            are logged and stored where patient data may not be.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Retry(RuntimeError):  # noqa: N818
+    """Try again later: the input is fine, a store or the stream could not take it now."""
+
+
+class Fatal(RuntimeError):  # noqa: N818
+    """Stop the process: its state is not known any more, and going on could lose data."""
+
+
+def explain(error: ValidationError) -> str:
+    """One line for a pydantic error: each wrong field with what is wrong, without the input's values."""
+    parts = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
+        field = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        parts.append(f"{field}: {problem['msg'].removeprefix('Value error, ')}")
+    more = error.error_count() - len(parts)
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

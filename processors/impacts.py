@@ -1,0 +1,201 @@
+"""What a change touches, and the local days that this comes to.
+
+Impacts are stored as instants rather than dates, since the provider's zone may change before they are settled. Where
+they are merged or widened they only grow: recomputing a day too many is safe, a day too few is not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from . import times
+from .items import Item, WorkingHours
+from .times import Interval
+
+MAX_INTERVALS = 16
+"""Past this number the intervals of one provider are merged into the one that holds them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """A time from `start` to `end`, both aware."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDates:
+    """Local dates, both included, in whatever zone the provider has."""
+
+    first: date
+    last: date
+
+
+@dataclass(frozen=True, slots=True)
+class EveryDay:
+    """All days of the provider."""
+
+
+EVERY_DAY = EveryDay()
+
+Touched = Instants | LocalDates | EveryDay
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One item before and after, as one provider sees it.
+
+    Attributes:
+        old: None where the provider did not have it.
+        new: None where the provider has it no longer.
+    """
+
+    old: Item | None
+    new: Item | None
+
+
+def touched_by(change: Change) -> list[Touched]:
+    """What the standard rules can let a change touch: the item's old and its new time."""
+    found: list[Touched] = []
+    for item in (change.old, change.new):
+        if item is None or not item.body.counts:
+            continue
+        if isinstance(item.body, WorkingHours):
+            found.append(_effective(item.body))
+        elif (hull := item.body.hull()) is None:
+            found.append(EVERY_DAY)
+        elif hull[0] < hull[1]:
+            found.append(Instants(times.moment(hull[0]), times.moment(hull[1])))
+    return found
+
+
+def _effective(body: WorkingHours) -> Touched:
+    low, high = body.effective_from, body.effective_until
+    if low is None or high is None or low.year <= times.FIRST_YEAR or high.year >= times.LAST_YEAR:
+        return EVERY_DAY
+    return LocalDates(low, high)
+
+
+def rezones(change: Change) -> bool:
+    """Whether the change can move the provider's zone: a working_hours item comes, goes or names another zone."""
+
+    def names(item: Item | None) -> str | None:
+        if item is None or not isinstance(item.body, WorkingHours) or not item.body.counts:
+            return None
+        return item.body.time_zone
+
+    return names(change.old) != names(change.new)
+
+
+ALL = None
+"""The intervals of a provider all of whose days are impacted."""
+
+
+class Impacts:
+    """What is still to be recomputed: provider → intervals, or all. Grows; never shrinks."""
+
+    __slots__ = ("_by_provider",)
+
+    def __init__(self, by_provider: Mapping[str, tuple[Interval, ...] | None] | None = None) -> None:
+        self._by_provider: dict[str, tuple[Interval, ...] | None] = dict(by_provider or {})
+
+    def __bool__(self) -> bool:
+        return bool(self._by_provider)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Impacts) and self._by_provider == other._by_provider
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Impacts({self._by_provider!r})"
+
+    def providers(self) -> list[str]:
+        """The providers touched."""
+        return list(self._by_provider)
+
+    def items(self) -> Iterable[tuple[str, tuple[Interval, ...] | None]]:
+        """Provider and intervals (None: all)."""
+        return self._by_provider.items()
+
+    def add(self, provider: str, intervals: Iterable[Interval] | None) -> None:
+        """Add intervals of a provider; None adds every day."""
+        if intervals is None:
+            self._by_provider[provider] = ALL
+            return
+        known = self._by_provider.get(provider, ())
+        if known is not None:
+            merged = merge([*known, *intervals])
+            if merged:
+                self._by_provider[provider] = merged
+
+    def update(self, other: Impacts) -> None:
+        """Add all of another's."""
+        for provider, intervals in other._by_provider.items():
+            self.add(provider, intervals)
+
+    def encode(self) -> str:
+        """As stored with a revision."""
+        return json.dumps(self._by_provider, separators=(",", ":")) if self._by_provider else ""
+
+    @classmethod
+    def decode(cls, text: str) -> Impacts:
+        """The inverse of `encode`."""
+        if not text:
+            return cls()
+        return cls(
+            {
+                provider: None if intervals is None else tuple((low, high) for low, high in intervals)
+                for provider, intervals in json.loads(text).items()
+            }
+        )
+
+
+def intervals_of(touched: Iterable[Touched]) -> tuple[Interval, ...] | None:
+    """What a plugin's `impact` returned, as instants; None for every day."""
+    found: list[Interval] = []
+    for what in touched:
+        if isinstance(what, Instants):
+            found.append((times.instant(what.start), times.instant(what.end)))
+        elif isinstance(what, LocalDates):
+            found.append(times.hull_of_dates(what.first, what.last))
+        elif isinstance(what, EveryDay):
+            return ALL
+        else:
+            raise TypeError("impact must return Instants, LocalDates or EVERY_DAY")
+    return tuple(found)
+
+
+def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Sorted and disjoint; one hull where there would be too many."""
+    merged: list[Interval] = []
+    for low, high in sorted(intervals):
+        if low >= high:
+            continue
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    if len(merged) > MAX_INTERVALS:
+        return ((merged[0][0], merged[-1][1]),)
+    return tuple(merged)
+
+
+def days_touched(
+    intervals: tuple[Interval, ...] | None, zone: str, first: date, last: date
+) -> list[date]:
+    """The local dates in `first` to `last` that intervals come to in a zone; all of them for None."""
+    if intervals is None:
+        return times.days_between(first, last)
+    start = times.start_of_day(zone, first)
+    end = times.start_of_day(zone, last + timedelta(days=1))
+    days: set[date] = set()
+    for low, high in intervals:
+        low, high = max(low, start), min(high, end)
+        if low < high:
+            days.update(times.days_between(times.local_date(zone, low), times.local_date(zone, high - 1)))
+    return sorted(day for day in days if first <= day <= last)

@@ -1,0 +1,63 @@
+"""Names of things, and the keys they are stored under.
+
+Every part of a key is percent-encoded (RFC 3986), so that no id can reach into another's key, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+MAX_ENCODED_ID = 900
+"""Bytes of one percent-encoded id: a DynamoDB sort key holds 1,024."""
+
+
+@lru_cache(maxsize=65536)
+def encode_part(text: str) -> str:
+    """One key part, percent-encoded; only letters, digits and ``-._~`` stay as they are."""
+    return quote(text, safe="")
+
+
+class ProviderKey(NamedTuple):
+    """One provider: the unit of loading, and of order on the stream."""
+
+    tenant: str
+    emr: str
+    provider: str
+
+    def pk(self) -> str:
+        """Partition key of the provider's items and spans: ``tenant#emr#provider``."""
+        return f"{encode_part(self.tenant)}#{encode_part(self.emr)}#{encode_part(self.provider)}"
+
+    def group(self) -> str:
+        """Partition key in the table of providers: ``tenant#emr``."""
+        return f"{encode_part(self.tenant)}#{encode_part(self.emr)}"
+
+    def partition_key(self) -> str:
+        """The Kinesis partition key (256 characters at most; a longer one is hashed)."""
+        key = self.pk()
+        return key if len(key) <= 256 else "sha256#" + hashlib.sha256(key.encode()).hexdigest()
+
+
+class ItemKey(NamedTuple):
+    """One scheduling item, whatever provider it names."""
+
+    tenant: str
+    emr: str
+    kind: str
+    id: str
+
+    def sk(self) -> str:
+        """Sort key of the item's copies: ``kind#id``."""
+        return f"{self.kind}#{encode_part(self.id)}"
+
+    def owner_pk(self) -> str:
+        """Partition key of the item's owner record: ``tenant#emr#item#kind#id``."""
+        return f"{encode_part(self.tenant)}#{encode_part(self.emr)}#item#{self.sk()}"
+
+
+def decode_part(text: str) -> str:
+    """The inverse of `encode_part`."""
+    return unquote(text)

@@ -1,0 +1,101 @@
+"""The answer: bookable spans of a provider-day, and how they are written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from . import times
+from .errors import Reject
+
+
+class Span(NamedTuple):
+    """A maximal bookable interval of one offer.
+
+    Attributes:
+        start: aware, included.
+        end: aware, not included.
+        location_id: where, or None.
+        service_types: for what; sorted.
+        capacity: places left.
+    """
+
+    start: datetime
+    end: datetime
+    location_id: str | None = None
+    service_types: tuple[str, ...] = ()
+    capacity: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        """As published: UTC times with a Z."""
+        return {
+            "start": times.utc_text(self.start),
+            "end": times.utc_text(self.end),
+            "location_id": self.location_id,
+            "service_types": list(self.service_types),
+            "capacity": self.capacity,
+        }
+
+
+def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Spans in the one order they are stored and shown in."""
+    return tuple(sorted(spans, key=lambda s: (s.start, s.end, s.location_id or "", s.service_types, s.capacity)))
+
+
+def encode_spans(spans: Sequence[Span], limit: int) -> str:
+    """The stored JSON of a provider-day's spans.
+
+    Raises:
+        Reject: longer than `limit` bytes.
+    """
+    text = json.dumps([span.as_json() for span in spans], separators=(",", ":"), ensure_ascii=False)
+    if len(text) * 4 > limit and (size := len(text.encode())) > limit:
+        raise Reject("document_too_large", f"the spans of the provider-day take {size} bytes; the limit is {limit}")
+    return text
+
+
+def check_spans(spans: object, zone: str, day: date) -> tuple[Span, ...]:
+    """The spans that a plugin returned, if they make sense.
+
+    Raises:
+        Reject: not spans, without a zone, outside the local day, unsorted, or overlapping within one offer.
+    """
+
+    def nonsense(what: str) -> Reject:
+        return Reject("plugin_nonsense", f"the plugin's spans {what}")
+
+    if not isinstance(spans, list | tuple):
+        raise nonsense("are not a list of Span")
+    within = times.day_intervals(zone, day)
+    last: dict[tuple[str | None, tuple[str, ...]], datetime] = {}
+    for span in spans:
+        if not isinstance(span, Span):
+            raise nonsense("are not a list of Span")
+        if not (_aware(span.start) and _aware(span.end)):
+            raise nonsense("have times that are not aware datetimes")
+        if span.end <= span.start:
+            raise nonsense("end before they start")
+        _check_offer(span, nonsense)
+        start, end = times.instant(span.start), times.instant(span.end)
+        if not any(low <= start and end <= high for low, high in within):
+            raise nonsense("reach outside the local day")
+        offer = (span.location_id, span.service_types)
+        if offer in last and span.start < last[offer]:
+            raise nonsense("overlap or are not sorted")
+        last[offer] = span.end
+    return in_order(spans)
+
+
+def _aware(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() is not None
+
+
+def _check_offer(span: Span, nonsense: Any) -> None:
+    if not (span.location_id is None or isinstance(span.location_id, str)):
+        raise nonsense("have a location_id that is not a text")
+    if not (isinstance(span.service_types, tuple) and all(isinstance(code, str) for code in span.service_types)):
+        raise nonsense("have service_types that are not a tuple of texts")
+    if not isinstance(span.capacity, int) or isinstance(span.capacity, bool) or span.capacity < 1:
+        raise nonsense("have a capacity below one")
