@@ -1,0 +1,37 @@
+"""What every command shares: options, settings, and errors of one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kcl_app.settings import Settings, load
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file with settings; local settings if not given. The environment goes over it.",
+        dir_okay=False,
+    ),
+]
+
+
+class UserError(Exception):
+    """Something that a person can mend; shown as one line, and the command ends with `status`.
+
+    Args:
+        message: what is wrong, where, and what to do.
+        status: 1 where the work could not be done, 2 where the call itself was wrong.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def settings_of(config: Path | None, **over: Any) -> Settings:
+    """The settings; a wrong one ends the command with status 2."""
+    return load(config, **over)

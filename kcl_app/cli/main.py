@@ -1,0 +1,58 @@
+"""The command line, `kcl-app`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from kcl_app.settings import SettingsError
+from processors import __version__
+
+from .common import UserError
+
+app = typer.Typer(
+    name="kcl-app",
+    help="Provider availability from EMR scheduling events, on the Kinesis Client Library.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"kcl-app {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Provider availability from EMR scheduling events, on the Kinesis Client Library."""
+
+
+# Each command lives in a module of its own and registers itself here.
+
+
+def main() -> None:
+    """Run a command; a person's mistake is one line on stderr, and the status says what it was."""
+    try:
+        app()
+    except SettingsError as error:
+        typer.echo(f"kcl-app: {error}", err=True)
+        sys.exit(2)
+    except UserError as error:
+        typer.echo(f"kcl-app: {error}", err=True)
+        sys.exit(error.status)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,317 @@
+"""Settings: one TOML file, the environment over it, all validated before anything starts.
+
+Names in the environment are the keys in capitals with the prefix ``SCHEDULING_`` and two underscores between
+levels: ``[stream] name`` is ``SCHEDULING_STREAM__NAME``. A test keeps `docs/settings.md` in step with these models.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from processors import times
+from processors.envelope import Limits
+from processors.errors import explain
+
+PREFIX = "SCHEDULING_"
+CONFIG_VARIABLE = "SCHEDULING_CONFIG"
+"""Names the TOML file where ``--config`` does not; children of the worker get it this way."""
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names its key and what would be right."""
+
+
+def _zone(name: str) -> str:
+    times.zone(name)
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_zone)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class AwsSettings(_Section):
+    """Which AWS. `endpoint_url` points to a local cloud and is allowed in the local environment only."""
+
+    region: str = Field(
+        "us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region of stream and tables."
+    )
+    endpoint_url: str | None = Field(
+        None, description="Endpoint of the local cloud, instead of AWS. Local only."
+    )
+    connect_timeout_seconds: PositiveFloat = Field(5, description="Longest wait for a connection.")
+    read_timeout_seconds: PositiveFloat = Field(20, description="Longest wait for an answer.")
+
+
+class StreamSettings(_Section):
+    """The stream of events, and how the KCL reads it."""
+
+    name: str = Field("scheduling-event-stream", min_length=1, description="Name of the Kinesis stream.")
+    application: str = Field(
+        "scheduling-kcl-app",
+        pattern=r"^[a-zA-Z0-9_.-]{3,200}$",
+        description="Name of the KCL application; its lease tables are named after it.",
+    )
+    max_records: int = Field(1000, ge=1, le=10_000, description="Records of one GetRecords call.")
+    idle_milliseconds: int = Field(
+        250, ge=200, description="Wait between reads of a shard (5 reads/s are allowed)."
+    )
+    failover_milliseconds: int = Field(
+        10_000, ge=1000, description="A lease not renewed for this long is taken over by another worker."
+    )
+
+
+class TableSettings(_Section):
+    """Names of the DynamoDB tables and of the bucket."""
+
+    items: str = Field("scheduling-items", min_length=3, description="Scheduling items.")
+    spans: str = Field(
+        "available-spans", min_length=3, description="Available spans, one document a provider-day."
+    )
+    providers: str = Field("scheduling-providers", min_length=3, description="Who is known.")
+    dead_letters: str = Field(
+        "scheduling-dead-letters", min_length=3, description="What was set aside, and why."
+    )
+    dead_letter_bucket: str = Field(
+        "scheduling-dead-letters",
+        min_length=3,
+        description="S3 bucket for raw records too large for the table.",
+    )
+
+
+class HorizonSettings(_Section):
+    """Which days have a document."""
+
+    days: int = Field(90, ge=1, le=730, description="How many days spans are kept for, today the first.")
+    history_days: int = Field(7, ge=0, le=365, description="How many past days stay.")
+
+
+class TenantSettings(_Section):
+    """One tenant."""
+
+    time_zone: ZoneName = Field("UTC", description="IANA zone for providers that have no working hours.")
+    plugins: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings of plugins for this tenant, by plugin name."
+    )
+
+
+class PluginSettings(_Section):
+    """Which installed plugins may run."""
+
+    allow: tuple[str, ...] | None = Field(
+        None, description="Names of the plugins to load; all installed ones if unset."
+    )
+
+
+class LimitSettings(_Section):
+    """Sizes past which input is rejected."""
+
+    record_bytes: int = Field(512 * 1024, ge=1024, le=10 * 1024 * 1024, description="One record.")
+    depth: int = Field(32, ge=4, le=150, description="Nesting of a record's JSON.")
+    string_chars: int = Field(256 * 1024, ge=256, description="Longest text in a record's JSON.")
+    items_per_provider: int = Field(20_000, ge=10, description="Items of one provider.")
+    document_bytes: int = Field(
+        380_000, ge=1000, le=390_000, description="Spans of one provider-day as JSON."
+    )
+
+    def limits(self) -> Limits:
+        """As the core takes them."""
+        return Limits(**self.model_dump())
+
+
+class WorkerSettings(_Section):
+    """The long-running worker."""
+
+    port: int = Field(
+        9464, ge=0, le=65_535, description="Port of /metrics, /healthz and /readyz; 0 chooses a free one."
+    )
+    bind: str = Field("127.0.0.1", description="Address that port is bound to.")
+    grace_seconds: PositiveFloat = Field(
+        20,
+        le=115,
+        description="From SIGTERM to the end; below the ECS stopTimeout (120 s at most on Fargate).",
+    )
+    child_timeout_seconds: PositiveInt = Field(
+        900, description="A child that answers nothing for this long halts the worker."
+    )
+    jvm_options: tuple[str, ...] = Field(
+        ("-XX:+UseSerialGC", "-Xmx256m"), description="Options of the Java virtual machine."
+    )
+    cached_items: int = Field(100_000, ge=1000, description="Items kept in memory by each child, at most.")
+
+
+class LogSettings(_Section):
+    """Structured logs on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level logged."
+    )
+    format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="`auto` is pretty on a terminal, else JSON."
+    )
+
+
+class LocalSettings(_Section):
+    """The local cloud."""
+
+    directory: Path = Field(Path(".local"), description="Folder of its virtual environment, state and log.")
+    data_template: Path = Field(
+        PROJECT_ROOT / "deploy" / "ecs" / "data.yaml",
+        description="CloudFormation template of streams and tables.",
+    )
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    environment: Literal["local", "production"] = Field(
+        "local", description="Local settings may name an endpoint."
+    )
+    today: date | None = Field(
+        None, description="Pins the date, so that historical data has a horizon of its own."
+    )
+    any_tenant: bool = Field(True, description="Take events of tenants not listed under [tenants].")
+    default_tenant: TenantSettings = Field(TenantSettings(), description="Settings of tenants not listed.")
+    tenants: dict[str, TenantSettings] = Field(default_factory=dict, description="Settings by tenant.")
+    aws: AwsSettings = AwsSettings()
+    stream: StreamSettings = StreamSettings()
+    tables: TableSettings = TableSettings()
+    horizon: HorizonSettings = HorizonSettings()
+    plugins: PluginSettings = PluginSettings()
+    limits: LimitSettings = LimitSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+    local: LocalSettings = LocalSettings()
+
+    @model_validator(mode="after")
+    def _environment(self) -> Settings:
+        endpoint = self.aws.endpoint_url
+        if endpoint is None:
+            return self
+        if self.environment != "local":
+            raise ValueError("aws.endpoint_url is for the local environment only; remove it")
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("aws.endpoint_url must be a URL such as http://127.0.0.1:4566")
+        return self
+
+    def tenant(self, name: str) -> TenantSettings | None:
+        """A tenant's settings; None for one whose events are not taken."""
+        listed = self.tenants.get(name)
+        if listed is None and self.any_tenant:
+            return self.default_tenant
+        return listed
+
+
+LOCAL_DEFAULTS: dict[str, Any] = {
+    "environment": "local",
+    "any_tenant": True,
+    "aws": {"region": "us-east-1", "endpoint_url": "http://127.0.0.1:4566"},
+    "stream": {"failover_milliseconds": 3000},
+}
+"""What `config/local.toml` says, for a command without ``--config``; a test keeps them equal."""
+
+
+def load(config: Path | None = None, **over: Any) -> Settings:
+    """The settings from a TOML file and the environment.
+
+    Args:
+        config: the file; by default the one that SCHEDULING_CONFIG names, else local settings.
+        over: top-level values that go over both, as the command line's.
+
+    Raises:
+        SettingsError: a key is unknown, missing or wrong, or the file cannot be read.
+    """
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = Path(os.environ[CONFIG_VARIABLE])
+    if config is None:
+        source, values = "local settings", LOCAL_DEFAULTS
+    else:
+        source, values = str(config), _read(config)
+    environment = os.environ.copy()
+    environment.pop(CONFIG_VARIABLE, None)
+
+    class _Loaded(Settings):
+        model_config = SettingsConfigDict(title="Settings")
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, _Values(settings_cls, values)
+
+    unknown = _unknown_variables(environment)
+    if unknown:
+        raise SettingsError(f"{unknown[0]} (environment): no such setting; see docs/settings.md")
+    try:
+        return _Loaded(**over)
+    except ValidationError as error:
+        raise SettingsError(
+            f"{explain(error)} (in {source} or the environment; see docs/settings.md)"
+        ) from None
+
+
+def _unknown_variables(environment: dict[str, str]) -> list[str]:
+    known = {name.upper() for name in Settings.model_fields}
+    found = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name[len(PREFIX) :].split("__")[0] not in known:
+            found.append(name)
+    return found
+
+
+class _Values(PydanticBaseSettingsSource):
+    """Values read from the file, as the least source."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._values = values
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self._values)
+
+
+def _read(config: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {config}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        line = re.sub(r"\s+", " ", str(error))
+        raise SettingsError(f"{config} is not TOML: {line}") from None
