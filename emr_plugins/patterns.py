@@ -31,6 +31,8 @@ class EventPattern:
 
     def __init__(self, pattern: Mapping[str, Any]) -> None:
         self._fields = tuple(_fields(pattern, ()))
+        self.everything = not self._fields
+        """Whether it matches whatever there is."""
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Whether every field of the pattern has one of its values in the event."""

@@ -1,4 +1,4 @@
-"""The one clock. Settings can pin its date, so that historical data, tests and replays have a horizon of their own."""
+"""The one clock. Settings can pin its date, so that historical data and replays have a horizon of their own."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ class Clock:
         """The date in a zone, or the pinned one."""
         return self._today or datetime.now(times.zone(zone)).date()
 
-    def expiry(self, at: float) -> int:
-        """When something may go that, by this clock, may go at `at` (both in seconds since the epoch).
+    def expiry_at(self, at: float) -> int:
+        """When, by the real time, something may go that by this clock may go at `at` (seconds since the epoch).
 
         A database deletes by the real time. Under a pinned date the same stretch of time lies ahead as would by
         that date, so that data of 2013 is not gone at once.
         """
-        if self._today is None:
-            return int(at)
-        return int(at) + (self.now().date() - self._today).days * 86_400
+        if self._today is not None:
+            at += (self.now().date() - self._today).days * 86_400
+        return int(at)
+
+    def expiry_after(self, end: float, seconds: float) -> int:
+        """As `expiry_at`: `seconds` after `end`, or after now if that is later."""
+        return int(max(self.expiry_at(end), self.seconds()) + seconds)

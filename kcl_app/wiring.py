@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from emr_plugins.host import PluginHost, Tenant, Timer
+from emr_plugins.registry import Registry, discover
+from processors.envelope import Event
+from processors.errors import Reject
+
+from .batch import BatchEngine
 from .clock import Clock
-from .settings import Settings
+from .settings import Settings, SettingsError
+from .stores.base import Blobs, Store
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_s3 import S3Client
+
+    from .metrics import WorkerMetrics
+    from .stores.dynamodb import Observe
 
 LOCAL_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -86,3 +97,72 @@ def child_environment(settings: Settings) -> dict[str, str]:
         environment.pop("AWS_SESSION_TOKEN", None)
         environment["CBOR_ENABLED"] = "false"
     return environment
+
+
+def registry(settings: Settings) -> Registry:
+    """The installed plugins, as far as the settings allow them."""
+    return discover(settings.plugins.allow)
+
+
+def plugin_host(settings: Settings, timer: Timer | None = None) -> PluginHost:
+    """The plugins with every tenant's settings for them.
+
+    Raises:
+        SettingsError: a tenant's settings for a plugin are wrong; names the key.
+    """
+    tenants = {name: Tenant(one.time_zone, one.plugins) for name, one in settings.tenants.items()}
+    other = settings.default_tenant
+    default = Tenant(other.time_zone, other.plugins) if settings.any_tenant else None
+    host = PluginHost(registry(settings), lambda name: tenants.get(name, default), timer)
+    try:
+        host.check_settings([*tenants, *(["default_tenant"] if default else [])])
+    except ValueError as error:
+        raise SettingsError(str(error).replace("tenants.default_tenant.", "default_tenant.")) from None
+    return host
+
+
+def providers_of(settings: Settings) -> Callable[[Event], Sequence[str]]:
+    """Which providers an event's message names, asked of its plugin; none where it cannot be understood."""
+    host = plugin_host(settings)
+
+    def names(event: Event) -> Sequence[str]:
+        try:
+            changes = host.decode(event)
+        except Reject:
+            return ()
+        return list(dict.fromkeys(provider for change in changes for provider in change.providers))
+
+    return names
+
+
+def store(settings: Settings, observe: Observe | None = None) -> Store:
+    """The tables."""
+    from .stores.dynamodb import DynamoDBStore
+
+    return DynamoDBStore(dynamodb(settings), settings.tables.model_dump(), observe)
+
+
+def blobs(settings: Settings) -> Blobs:
+    """The bucket for large dead letters."""
+    from .stores.dynamodb import S3Blobs
+
+    return S3Blobs(s3(settings), settings.tables.dead_letter_bucket)
+
+
+def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
+    """The batch engine on AWS or the local cloud, counting with `metrics`."""
+    from .observing import MetricsObserver
+
+    observer = MetricsObserver(metrics)
+    return BatchEngine(
+        store(settings, observer.store_call),
+        blobs(settings),
+        plugin_host(settings, observer.plugin_call),
+        clock(settings),
+        settings.limits.limits(),
+        observer,
+        history_days=settings.horizon.history_days,
+        horizon_days=settings.horizon.days,
+        cached_items=settings.worker.cached_items,
+        step=observer.step,
+    )

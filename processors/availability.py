@@ -70,7 +70,7 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
                 return ()
             if body.interval is not None:
                 blocked.append(body.interval)
-        elif isinstance(body, DateOverride):
+        elif isinstance(body, DateOverride) and body.date is not None:
             overrides[body.date].append(body)
 
     for body in live:
@@ -213,18 +213,24 @@ def _sweep(
     ]
     for (location_id, service_types), offered in offers.items():
         clipped = [
-            (low, high, number) for start, end, number in offered for low, high in _clip([(start, end)], within)
+            (low, high, number)
+            for start, end, number in offered
+            for low, high in _clip([(start, end)], within)
         ]
         if not clipped:
             continue
         places_at, places = _largest(clipped)
-        cuts = sorted({*places_at, *edges[bisect_left(edges, places_at[0]) : bisect_right(edges, places_at[-1])]})
+        cuts = sorted(
+            {*places_at, *edges[bisect_left(edges, places_at[0]) : bisect_right(edges, places_at[-1])]}
+        )
         run_start, run_left = 0, 0
         for when in cuts:
             left = max(0, _value(places_at, places, when) - _value(edges, used, when))
             if left != run_left:
                 if run_left:
-                    yield Span(times.moment(run_start), times.moment(when), location_id, service_types, run_left)
+                    yield Span(
+                        times.moment(run_start), times.moment(when), location_id, service_types, run_left
+                    )
                 run_start, run_left = when, left
 
 

@@ -13,7 +13,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from .errors import Reject, explain
 from .items import aware_instant
@@ -82,7 +90,9 @@ class Event(BaseModel):
     tenant: Name
     emr: Name
     subject: Identifier | None = None
-    sequence: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_no_control_characters)] | None = None
+    sequence: (
+        Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_no_control_characters)] | None
+    ) = None
     datacontenttype: Annotated[str, Field(max_length=256)] | None = None
     data: Any = None
     data_base64: str | None = None
@@ -163,4 +173,3 @@ def check_size(value: Any, limits: Limits) -> None:
                 raise Reject("too_large", f"data: nested more than {limits.depth} levels deep")
             children = [*node.keys(), *node.values()] if isinstance(node, dict) else node
             pending.extend((child, depth + 1) for child in children)
-

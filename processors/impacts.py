@@ -185,9 +185,7 @@ def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
     return tuple(merged)
 
 
-def days_touched(
-    intervals: tuple[Interval, ...] | None, zone: str, first: date, last: date
-) -> list[date]:
+def days_touched(intervals: tuple[Interval, ...] | None, zone: str, first: date, last: date) -> list[date]:
     """The local dates in `first` to `last` that intervals come to in a zone; all of them for None."""
     if intervals is None:
         return times.days_between(first, last)

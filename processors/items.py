@@ -108,7 +108,9 @@ def _offer_codes(value: object) -> object:
 
 
 Instant = Annotated[
-    datetime, BeforeValidator(aware_instant), PlainSerializer(times.utc_text, return_type=str, when_used="json")
+    datetime,
+    BeforeValidator(aware_instant),
+    PlainSerializer(times.utc_text, return_type=str, when_used="json"),
 ]
 LocalDate = Annotated[date, BeforeValidator(_local_date)]
 BoundDate = Annotated[date, BeforeValidator(_plain_date)]
@@ -117,7 +119,9 @@ LocalTime = Annotated[time, BeforeValidator(_wall_time)]
 ZoneName = Annotated[str, Field(max_length=64), AfterValidator(_zone_name)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 Codes = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], BeforeValidator(_offer_codes), Field(max_length=50)
+    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+    BeforeValidator(_offer_codes),
+    Field(max_length=50),
 ]
 Capacity = Annotated[int, Field(ge=1, le=10_000)]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -146,13 +150,13 @@ class Hours(Offer):
 class WeeklyHours(Hours):
     """Local hours on some days of the week."""
 
-    days: Annotated[tuple[Weekday, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = Field(
-        min_length=1, max_length=7
-    )
+    days: Annotated[
+        tuple[Weekday, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+    ] = Field(min_length=1, max_length=7)
 
 
 class Period(_Value):
-    """A time in which hours do not hold, as FHIR's notAvailable: dates (the end is included) or instants (it is not)."""
+    """A time in which hours do not hold (FHIR notAvailable): dates (the end included) or instants (not included)."""
 
     first: LocalDate | None = None
     last: LocalDate | None = None
@@ -221,11 +225,17 @@ class DateOverride(Body):
 
     kind: ClassVar[str] = "date_override"
     status: ActiveStatus = "active"
-    date: LocalDate
+    date: LocalDate | None = None
     hours: Annotated[tuple[Hours, ...], BeforeValidator(_list)] = Field(default=(), max_length=1000)
 
+    @model_validator(mode="after")
+    def _dated(self) -> DateOverride:
+        if self.date is None and self.counts:
+            raise ValueError("date is required unless the status is cancelled or entered-in-error")
+        return self
+
     def hull(self) -> times.Interval | None:
-        return times.hull_of_dates(self.date, self.date)
+        return (0, 0) if self.date is None else times.hull_of_dates(self.date, self.date)
 
 
 class _Timed(Body):
@@ -311,7 +321,9 @@ class TimeOff(Body):
         start, end = self.start, self.end
         if start is None or end is None:
             if self.counts:
-                raise ValueError("start and end are required unless the status is cancelled or entered-in-error")
+                raise ValueError(
+                    "start and end are required unless the status is cancelled or entered-in-error"
+                )
         elif isinstance(start, datetime) != isinstance(end, datetime):
             raise ValueError("start and end must both be dates or both be instants")
         elif end < start or (isinstance(end, datetime) and end == start):

@@ -41,7 +41,9 @@ class Span(NamedTuple):
 
 def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Spans in the one order they are stored and shown in."""
-    return tuple(sorted(spans, key=lambda s: (s.start, s.end, s.location_id or "", s.service_types, s.capacity)))
+    return tuple(
+        sorted(spans, key=lambda s: (s.start, s.end, s.location_id or "", s.service_types, s.capacity))
+    )
 
 
 def encode_spans(spans: Sequence[Span], limit: int) -> str:
@@ -52,7 +54,9 @@ def encode_spans(spans: Sequence[Span], limit: int) -> str:
     """
     text = json.dumps([span.as_json() for span in spans], separators=(",", ":"), ensure_ascii=False)
     if len(text) * 4 > limit and (size := len(text.encode())) > limit:
-        raise Reject("document_too_large", f"the spans of the provider-day take {size} bytes; the limit is {limit}")
+        raise Reject(
+            "document_too_large", f"the spans of the provider-day take {size} bytes; the limit is {limit}"
+        )
     return text
 
 
@@ -95,7 +99,9 @@ def _aware(value: object) -> bool:
 def _check_offer(span: Span, nonsense: Any) -> None:
     if not (span.location_id is None or isinstance(span.location_id, str)):
         raise nonsense("have a location_id that is not a text")
-    if not (isinstance(span.service_types, tuple) and all(isinstance(code, str) for code in span.service_types)):
+    if not (
+        isinstance(span.service_types, tuple) and all(isinstance(code, str) for code in span.service_types)
+    ):
         raise nonsense("have service_types that are not a tuple of texts")
     if not isinstance(span.capacity, int) or isinstance(span.capacity, bool) or span.capacity < 1:
         raise nonsense("have a capacity below one")

@@ -10,6 +10,7 @@ import typer
 from kcl_app.settings import SettingsError
 from processors import __version__
 
+from . import local, put, simulate
 from .common import UserError
 
 app = typer.Typer(
@@ -37,6 +38,9 @@ def _root(
 
 
 # Each command lives in a module of its own and registers itself here.
+app.add_typer(local.app)
+app.command("put")(put.put)
+app.command("simulate")(simulate.simulate)
 
 
 def main() -> None:

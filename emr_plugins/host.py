@@ -1,0 +1,229 @@
+"""Calls plugins and checks what they return, so that what one does wrong stays with its own event or day.
+
+Everything that can be wrong with an event or with a plugin's answer comes out as a `Reject`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from processors.envelope import Event
+from processors.errors import Reject, explain
+from processors.impacts import Change, intervals_of
+from processors.items import Body, Item, ItemChange
+from processors.keys import MAX_ENCODED_ID, ProviderKey, encode_part
+from processors.revisions import MAX_VERSION
+from processors.spans import Span, check_spans
+from processors.times import Interval
+
+from .api import Context
+from .registry import LoadedPlugin, Registry
+from .standard import RESERVED_TYPES
+
+MAX_PROVIDERS = 50
+"""Providers that one item may name: their copies are written in one DynamoDB transaction, which holds 100."""
+
+MAX_CHANGES = 1000
+"""Items that one event may change."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """What the settings say of a tenant."""
+
+    time_zone: str
+    plugins: Mapping[str, Mapping[str, Any]]
+
+
+Timer = Callable[[str, str], AbstractContextManager[Any]]
+"""Measures a call: plugin name, method."""
+
+
+class PluginHost:
+    """The plugins, with each tenant's settings for them.
+
+    Args:
+        registry: the plugins that run.
+        tenant: a tenant's settings by name; None for one whose events are not taken.
+        timer: measures each call.
+    """
+
+    def __init__(
+        self, registry: Registry, tenant: Callable[[str], Tenant | None], timer: Timer | None = None
+    ) -> None:
+        self.registry = registry
+        self._tenant = tenant
+        self._timer: Timer = timer or (lambda plugin, method: nullcontext())
+        self._settings: dict[tuple[str, str], tuple[Tenant, BaseModel]] = {}
+
+    def check_settings(self, tenants: Iterable[str]) -> None:
+        """Validate tenants' plugin settings, at start.
+
+        Raises:
+            ValueError: naming the key that is wrong.
+        """
+        for name in tenants:
+            tenant = self._tenant(name)
+            if tenant is None:
+                continue
+            for plugin in tenant.plugins:
+                if plugin not in self.registry.plugins:
+                    raise ValueError(f"tenants.{name}.plugins.{plugin}: no plugin of that name runs")
+                self._context(name, plugin, self.registry.plugins[plugin], None)
+
+    def decode(self, event: Event) -> tuple[ItemChange, ...]:
+        """What an event changes.
+
+        Raises:
+            Reject: the tenant or emr is unknown, the plugin cannot understand it, or the plugin failed.
+        """
+        if self._tenant(event.tenant) is None:
+            raise Reject("unknown_tenant", "tenant: not among the tenants of the settings")
+        if event.emr not in self.registry.plugins:
+            raise Reject("unknown_emr", "emr: no installed plugin has this name")
+        loaded = self.registry.plugins["standard" if event.type in RESERVED_TYPES else event.emr]
+        context = self._context(event.tenant, event.emr, loaded, None)
+        try:
+            with self._timer(loaded.name, "decode"):
+                changes = tuple(loaded.plugin.decode(event, context))
+        except Reject as reject:
+            raise Reject(reject.reason, reject.detail) from None
+        except Exception as error:
+            raise Reject(
+                "plugin_failed", f"plugin {loaded.name}: decode raised {type(error).__name__}"
+            ) from None
+        return _checked_changes(loaded.name, changes)
+
+    def zone(self, tenant: str) -> str:
+        """A tenant's time zone."""
+        found = self._tenant(tenant)
+        return found.time_zone if found else "UTC"
+
+    def impact(self, provider: ProviderKey, zone: str, change: Change) -> tuple[Interval, ...] | None:
+        """What a change touches at a provider, as instants; None is every day.
+
+        A plugin whose `impact` fails gets every day: too much is safe.
+        """
+        loaded = self._by_emr(provider.emr)
+        if loaded is None:
+            return None
+        if not any(pattern.everything for pattern in loaded.patterns):
+            document = _document(provider, change)
+            if not any(pattern.matches(document) for pattern in loaded.patterns):
+                return ()
+        context = self._context(provider.tenant, provider.emr, loaded, zone)
+        try:
+            with self._timer(loaded.name, "impact"):
+                return intervals_of(loaded.plugin.impact(change, context))
+        except Exception:
+            return None
+
+    def spans(self, provider: ProviderKey, zone: str, day: date, items: Sequence[Item]) -> tuple[Span, ...]:
+        """The spans of a provider-day, checked.
+
+        Raises:
+            Reject: the plugin failed, or returned what cannot be.
+        """
+        loaded = self._by_emr(provider.emr)
+        if loaded is None:
+            raise Reject("unknown_emr", "no installed plugin computes this provider's spans")
+        context = self._context(provider.tenant, provider.emr, loaded, zone)
+        try:
+            with self._timer(loaded.name, "spans"):
+                spans = loaded.plugin.spans(day, items, context)
+        except Exception as error:
+            raise Reject(
+                "plugin_failed", f"plugin {loaded.name}: spans raised {type(error).__name__}"
+            ) from None
+        return check_spans(spans, zone, day)
+
+    def version(self, emr: str) -> tuple[str, str]:
+        """Name and version of the plugin that computes an EMR's spans."""
+        loaded = self._by_emr(emr)
+        return (loaded.name, loaded.version) if loaded else (emr, "")
+
+    def _by_emr(self, emr: str) -> LoadedPlugin | None:
+        return self.registry.plugins.get(emr)
+
+    def _context(self, tenant: str, emr: str, loaded: LoadedPlugin, zone: str | None) -> Context:
+        found = self._tenant(tenant)
+        if found is None:
+            raise Reject("unknown_tenant", "tenant: not among the tenants of the settings")
+        cached = self._settings.get((tenant, loaded.name))
+        if cached is None or cached[0] is not found:
+            try:
+                settings = loaded.plugin.Settings.model_validate(dict(found.plugins.get(loaded.name, {})))
+            except ValidationError as error:
+                raise ValueError(f"tenants.{tenant}.plugins.{loaded.name}.{explain(error)}") from None
+            if len(self._settings) > 10_000:  # tenants may be whatever events say
+                self._settings.clear()
+            cached = self._settings[tenant, loaded.name] = (found, settings)
+        return Context(tenant, emr, zone or found.time_zone, cached[1])
+
+
+def _checked_changes(plugin: str, changes: tuple[object, ...]) -> tuple[ItemChange, ...]:
+    def nonsense(what: str) -> Reject:
+        return Reject("plugin_nonsense", f"plugin {plugin}: decode returned {what}")
+
+    if len(changes) > MAX_CHANGES:
+        raise Reject("too_large", f"the event changes more than {MAX_CHANGES} items")
+    seen: set[tuple[str, str]] = set()
+    checked: list[ItemChange] = []
+    for change in changes:
+        if not isinstance(change, ItemChange) or not isinstance(change.body, Body):
+            raise nonsense("something other than ItemChange")
+        if not isinstance(change.version, int) or isinstance(change.version, bool):
+            raise nonsense("a version that is not an integer")
+        if not 0 <= change.version < MAX_VERSION:
+            raise Reject("invalid_data", f"version: must lie between 0 and {MAX_VERSION - 1}")
+        if not isinstance(change.providers, tuple):
+            raise nonsense("providers that are not a tuple")
+        if len(change.providers) > MAX_PROVIDERS:
+            raise Reject("too_large", f"the item names more than {MAX_PROVIDERS} providers")
+        for what, text in [
+            ("an id", change.id),
+            *(("a provider id", provider) for provider in change.providers),
+        ]:
+            if not isinstance(text, str) or not text:
+                raise nonsense(f"{what} that is not a text")
+            if not text.isprintable():
+                raise Reject("invalid_data", f"{what} holds control characters")
+            if len(text) > 256 or len(encode_part(text)) > MAX_ENCODED_ID:
+                raise Reject("too_large", f"{what} is too long")
+        if not change.providers and change.body.counts:
+            raise nonsense("an item of no provider that is not withdrawn")
+        if (change.kind, change.id) in seen:
+            raise nonsense("two changes of one item")
+        seen.add((change.kind, change.id))
+        checked.append(change)
+    return tuple(checked)
+
+
+def _document(provider: ProviderKey, change: Change) -> dict[str, Any]:
+    """The change document that patterns see."""
+
+    def image(item: Item | None) -> dict[str, Any] | None:
+        if item is None:
+            return None
+        return {"kind": item.kind, "id": item.key.id, **item.body.model_dump(mode="json")}
+
+    some = change.new or change.old
+    assert some is not None  # a change has one side at least
+    document: dict[str, Any] = {
+        "eventName": "INSERT" if change.old is None else "REMOVE" if change.new is None else "MODIFY",
+        "tenant": provider.tenant,
+        "emr": provider.emr,
+        "kind": some.kind,
+        "keys": {"pk": provider.pk(), "sk": some.key.sk()},
+    }
+    if change.new is not None:
+        document["newImage"] = image(change.new)
+    if change.old is not None:
+        document["oldImage"] = image(change.old)
+    return document

@@ -1,0 +1,147 @@
+"""Which plugins there are: found by entry point, checked, and refused by name with the reason.
+
+Built-in plugins come through the same door as those of third parties: the entry point group ``emr_plugins``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import BaseModel
+
+from .api import API_VERSION, EmrPlugin
+from .patterns import EventPattern, InvalidPattern
+
+GROUP = "emr_plugins"
+
+_SIGNATURES = {
+    "decode": ["event", "context"],
+    "impact": ["change", "context"],
+    "spans": ["day", "items", "context"],
+}
+
+
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin that runs.
+
+    Attributes:
+        plugin: its instance.
+        distribution: the pip package that it came in.
+        version: that package's version.
+        patterns: its patterns, compiled.
+    """
+
+    plugin: EmrPlugin
+    distribution: str
+    version: str
+    patterns: tuple[EventPattern, ...]
+
+    @property
+    def name(self) -> str:
+        """The `emr` that it understands."""
+        return self.plugin.name
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A plugin that does not run, and why."""
+
+    name: str
+    distribution: str
+    reason: str
+
+
+@dataclass
+class Registry:
+    """The plugins that run, by name, and those refused."""
+
+    plugins: dict[str, LoadedPlugin] = field(default_factory=dict)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def add(self, plugin: EmrPlugin, distribution: str = "", version: str = "") -> None:
+        """Register a plugin, or refuse it with the reason."""
+        name = str(getattr(plugin, "name", type(plugin).__name__))
+        try:
+            patterns = _checked(plugin)
+        except _Wrong as wrong:
+            self.refused.append(Refusal(name, distribution, str(wrong)))
+            return
+        if name in self.plugins:
+            first = self.plugins.pop(name)
+            why = (
+                f"two plugins are called {name}: of {first.distribution or '?'} and of {distribution or '?'}"
+            )
+            self.refused += [Refusal(name, first.distribution, why), Refusal(name, distribution, why)]
+            return
+        if any(refusal.name == name and refusal.reason.startswith("two plugins") for refusal in self.refused):
+            self.refused.append(Refusal(name, distribution, f"two plugins are called {name}"))
+            return
+        self.plugins[name] = LoadedPlugin(plugin, distribution, version, patterns)
+
+
+class _Wrong(Exception):  # noqa: N818
+    pass
+
+
+def _checked(plugin: object) -> tuple[EventPattern, ...]:
+    if not isinstance(plugin, EmrPlugin):
+        raise _Wrong("it is not an EmrPlugin")
+    name, version = getattr(plugin, "name", None), getattr(plugin, "api_version", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+        raise _Wrong("its name must be lower-case letters, digits and underscores")
+    if version != API_VERSION:
+        raise _Wrong(f"it was written for version {version} of the plugin API; this is version {API_VERSION}")
+    for method, expected in _SIGNATURES.items():
+        function = getattr(plugin, method, None)
+        if not callable(function):
+            raise _Wrong(f"it has no method {method}")
+        found = [p.name for p in inspect.signature(function).parameters.values()]
+        if found != expected:
+            raise _Wrong(f"its {method} takes ({', '.join(found)}) and must take ({', '.join(expected)})")
+    settings = getattr(plugin, "Settings", None)
+    if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
+        raise _Wrong("its Settings is not a pydantic model")
+    try:
+        return tuple(EventPattern(pattern) for pattern in plugin.patterns)
+    except (InvalidPattern, TypeError) as error:
+        raise _Wrong(f"its patterns: {error}") from None
+
+
+def discover(allow: Iterable[str] | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
+    """Load the installed plugins.
+
+    Args:
+        allow: entry point names to load; all if None. `standard` is always there, since its event types are
+            reserved under every `emr`.
+        found: the entry points, instead of those installed.
+    """
+    registry = Registry()
+    allowed = None if allow is None else {*allow, "standard"}
+    points = sorted(
+        entry_points(group=GROUP) if found is None else found, key=lambda point: (point.name, point.value)
+    )
+    for point in points:
+        distribution = point.dist.name if point.dist else ""
+        version = point.dist.version if point.dist else ""
+        if allowed is not None and point.name not in allowed:
+            continue
+        try:
+            plugin: Any = point.load()()
+        except Exception as error:  # whatever a third party's import raises must not stop the others
+            why = f"it failed to load: {type(error).__name__}: {error}"
+            registry.refused.append(Refusal(point.name, distribution, why))
+            continue
+        if getattr(plugin, "name", None) != point.name:
+            why = f"its entry point is called {point.name} and its class {getattr(plugin, 'name', None)}"
+            registry.refused.append(Refusal(point.name, distribution, why))
+            continue
+        registry.add(plugin, distribution, version)
+    for name in sorted((allowed or set()) - {point.name for point in points}):
+        registry.refused.append(Refusal(name, "", "the settings allow it, but no installed package has it"))
+    return registry

@@ -1,0 +1,229 @@
+"""The batch engine: what happens to records between the stream and the checkpoint.
+
+    1 decode → 2 coalesce → 3 upsert items → 4 collect impacted provider-days → 5 recompute → 6 write spans
+    → 7 send dead letters → 8 checkpoint
+
+A batch that fails anywhere is run again from the start: each step finds what it did before and goes on. The
+checkpoint is the caller's, after `run` has returned: then all that the records cause is durable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from emr_plugins.host import PluginHost
+from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
+from processors.envelope import Limits, Record
+from processors.errors import Fatal, Retry
+from processors.impacts import Impacts
+from processors.keys import ProviderKey
+
+from .clock import Clock
+from .dead_letters import DeadLetters, Letter
+from .providers import Providers
+from .settling import Observer, Settler, Work
+from .stores.base import Blobs, Store
+from .upserting import Upserted, Upserter
+
+
+@dataclass
+class BatchResult:
+    """What became of the records of a batch.
+
+    Attributes:
+        events: number of events by outcome: applied, superseded, replayed, ignored, rejected. They add up to the
+            number of records.
+        items: number of item changes by outcome.
+        rejects: number of records and changes set aside, by reason.
+        provider_days: number of providers whose days were recomputed.
+    """
+
+    events: Counter[str] = field(default_factory=Counter)
+    items: Counter[str] = field(default_factory=Counter)
+    rejects: Counter[str] = field(default_factory=Counter)
+    providers: int = 0
+
+    def add(self, other: BatchResult) -> None:
+        """Add another's numbers."""
+        self.events += other.events
+        self.items += other.items
+        self.rejects += other.rejects
+        self.providers += other.providers
+
+
+Step = Callable[[str, float], None]
+"""Told how long a step took: its name, seconds."""
+
+
+class BatchEngine:
+    """Runs batches.
+
+    Args:
+        store: the tables.
+        blobs: where large dead letters go.
+        host: the plugins.
+        clock: the clock.
+        limits: sizes past which input is rejected.
+        observer: told what was written.
+        history_days: past days that stay.
+        horizon_days: days ahead, today the first.
+        cached_items: items kept in memory, at most.
+        step: told how long each step took.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        host: PluginHost,
+        clock: Clock,
+        limits: Limits,
+        observer: Observer,
+        *,
+        history_days: int = 7,
+        horizon_days: int = 90,
+        cached_items: int = 100_000,
+        step: Step | None = None,
+    ) -> None:
+        self._host = host
+        self._limits = limits
+        self._observer = observer
+        self._step: Step = step or (lambda name, seconds: None)
+        self.providers = Providers(
+            store,
+            clock.today,
+            host.zone,
+            history_days=history_days,
+            horizon_days=horizon_days,
+            max_items=cached_items,
+        )
+        self.dead_letters = DeadLetters(store, blobs, clock)
+        self.upserter = Upserter(store, self.providers, host, clock, limits.items_per_provider)
+        self.settler = Settler(
+            store, self.providers, host, self.dead_letters, clock, limits.document_bytes, observer
+        )
+
+    def run(self, records: Sequence[Record], origin: str) -> BatchResult:
+        """Make durable all that some records cause.
+
+        A record on which the engine itself fails is found by halving the batch, and set aside alone.
+
+        Args:
+            records: in the order of their shard.
+            origin: the shard, for dead letters.
+
+        Raises:
+            Retry: a store cannot be used now; run the same records again.
+            Fatal: state is unknown; the process must end.
+        """
+        try:
+            return self._run(records, origin)
+        except (Retry, Fatal):
+            self.providers.forget_all()
+            raise
+        except Exception as error:
+            self.providers.forget_all()
+            if len(records) == 1:
+                return self._poison(records[0], origin, error)
+        result = BatchResult()
+        middle = len(records) // 2
+        for half in (records[:middle], records[middle:]):
+            result.add(self.run(half, origin))
+        return result
+
+    def _run(self, records: Sequence[Record], origin: str) -> BatchResult:
+        with self._timed("decode"):  # 1
+            decoded, rejected = self._decode(records)
+        with self._timed("coalesce"):  # 2
+            groups = coalesce(decoded)
+        with self._timed("upsert"):  # 3
+            upserted = self.upserter.run(groups)
+        with self._timed("collect"):  # 4
+            work = self._collect(decoded, upserted, origin)
+        with self._timed("settle"):  # 5, 6 (and 7 for provider-days that fail)
+            self.settler.run(work)
+            self.providers.settle(upserted.settled_by)
+        with self._timed("dead_letters"):  # 7
+            self._set_aside(rejected, upserted, origin)
+        self.providers.trim()
+        return self._result(decoded, rejected, upserted, len(work))
+
+    def _decode(self, records: Sequence[Record]) -> tuple[list[Decoded], list[Rejected]]:
+        decoded: list[Decoded] = []
+        rejected: list[Rejected] = []
+        for record in records:
+            one = decode(record, self._host.decode, self._limits)
+            if isinstance(one, Decoded):
+                decoded.append(one)
+            else:
+                rejected.append(one)
+        return decoded, rejected
+
+    def _collect(
+        self, decoded: Sequence[Decoded], upserted: Upserted, origin: str
+    ) -> dict[ProviderKey, Work]:
+        """The days to recompute: those impacted, and all of a provider's that nobody knew before."""
+        work: dict[ProviderKey, Work] = {}
+        for source in decoded:
+            for key in providers_named(source.items):
+                if key not in work and self.providers.get(key).known is None:
+                    work[key] = Work(intervals=None, source=source, origin=origin)
+        for (tenant, emr), impacts in upserted.impacts.items():
+            for provider, intervals in impacts.items():
+                key = ProviderKey(tenant, emr, provider)
+                merged = Impacts()
+                if key in work:
+                    merged.add(provider, work[key].intervals)
+                merged.add(provider, intervals)
+                work[key] = Work(
+                    dict(merged.items())[provider], source=upserted.causes.get(key), origin=origin
+                )
+        return work
+
+    def _set_aside(self, rejected: Sequence[Rejected], upserted: Upserted, origin: str) -> None:
+        letters = [Letter(one.reason, one.detail, origin, one.record, one.event) for one in rejected]
+        letters += [
+            Letter(reject.reason, reject.detail, origin, candidate.source.record, candidate.source.event)
+            for candidate, reject in upserted.rejected
+        ]
+        self.dead_letters.send(letters)
+        for letter in letters:
+            self._observer.dead_letter(letter.reason)
+
+    def _poison(self, record: Record, origin: str, error: Exception) -> BatchResult:
+        reason, detail = "processing_failed", f"the engine raised {type(error).__name__}"
+        self.dead_letters.send([Letter(reason, detail, origin, record)])
+        self._observer.dead_letter(reason)
+        return BatchResult(Counter(rejected=1), Counter(), Counter({reason: 1}))
+
+    @staticmethod
+    def _result(
+        decoded: Sequence[Decoded], rejected: Sequence[Rejected], upserted: Upserted, providers: int
+    ) -> BatchResult:
+        result = BatchResult(providers=providers)
+        best: dict[int, str] = {}
+        for outcome, candidates in (
+            ("superseded", upserted.superseded),
+            ("replayed", upserted.replayed),
+            ("rejected", [candidate for candidate, _ in upserted.rejected]),
+            ("applied", upserted.applied),
+        ):
+            result.items[outcome] += len(candidates)
+            for candidate in candidates:
+                best[id(candidate.source)] = outcome
+        for source in decoded:
+            result.events[best.get(id(source), "ignored")] += 1
+        result.events["rejected"] += len(rejected)
+        for reason in [one.reason for one in rejected] + [reject.reason for _, reject in upserted.rejected]:
+            result.rejects[reason] += 1
+        return result
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._step(name, time.perf_counter() - start)

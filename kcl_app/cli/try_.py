@@ -1,0 +1,107 @@
+"""`kcl-app try`: the pipeline in memory, on a file of events."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from kcl_app import wiring
+from kcl_app.clean_pass import CleanPass, ProviderDay, records_of_lines
+from processors.times import utc_text
+
+from .common import Config, UserError, settings_of
+
+
+def try_(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events as NDJSON; - is standard input.")],
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="NDJSON instead of lines to read.")] = False,
+    today: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="First day; by default today.", metavar="DATE"),
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, max=730, help="Number of days.")] = None,
+) -> None:
+    """Show what events come to: every provider's free time, computed in memory, without a cloud.
+
+    Rejects are JSON lines on standard error, with line number and reason; then the status is 1.
+    """
+    over = {"today": today.date()} if today else {}
+    settings = settings_of(config, **over)
+    run = CleanPass(wiring.plugin_host(settings), settings.limits.limits())
+    rejects = 0
+
+    def refuse(**what: object) -> None:
+        nonlocal rejects
+        rejects += 1
+        typer.echo(json.dumps(what), err=True)
+
+    with opened(file) as lines:
+        for number, record in records_of_lines(lines):
+            for reject in run.take(record):
+                refuse(line=number, reason=reject.reason, detail=reject.detail)
+    clock = wiring.clock(settings)
+    out = sys.stdout
+    for one in run.days(clock.today, horizon or settings.horizon.days):
+        out.write((_as_json(one) if as_json else _as_line(one)) + "\n")
+        if one.stale is not None:
+            refuse(
+                provider_id=one.provider.provider,
+                date=one.day.isoformat(),
+                reason=one.stale.reason,
+                detail=one.stale.detail,
+            )
+    out.flush()
+    raise typer.Exit(1 if rejects else 0)
+
+
+@contextmanager
+def opened(file: str) -> Iterator[BinaryIO]:
+    """A file to read, or standard input for ``-``."""
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as lines:
+            yield lines
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}", 2) from None
+
+
+def _as_json(one: ProviderDay) -> str:
+    document = {
+        "tenant": one.provider.tenant,
+        "emr": one.provider.emr,
+        "provider_id": one.provider.provider,
+        "date": one.day.isoformat(),
+        "spans": [span.as_json() for span in one.spans],
+    }
+    if one.stale is not None:
+        document["stale"] = one.stale.reason
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _as_line(one: ProviderDay) -> str:
+    texts = []
+    for span in one.spans:
+        text = f"{_clock(span.start, one.day)}–{_clock(span.end, one.day)}"
+        offer = " ".join(filter(None, [span.location_id, ",".join(span.service_types)]))
+        places = f"×{span.capacity}" if span.capacity != 1 else ""
+        texts.append(text + places + (f" [{offer}]" if offer else ""))
+    answer = ", ".join(texts) or ("STALE: " + one.stale.detail if one.stale else "no free time")
+    key = one.provider
+    return f"{key.tenant} {key.emr} {key.provider} {one.day} {one.day:%a}  {answer}"
+
+
+def _clock(at: datetime, day: date) -> str:
+    """UTC time of day; with its date where that is another one."""
+    text = utc_text(at)
+    shown = text[11:16] if text[17:] == "00Z" else text[11:-1]
+    return shown + "Z" if at.date() == day else f"{text[5:10]}T{shown}Z"

@@ -1,0 +1,119 @@
+"""The folder where the children's metrics live as files, and what prometheus-client leaves to its owner.
+
+In multiprocess mode each child maps its values into files named after its pid, and a scrape adds all files up. A
+child that ends leaves its files behind: its gauges would be reported forever, and with every lease that moves the
+folder would grow. So its gauges are removed, and its counters and histograms are added to one file of the dead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import threading
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import Metric
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+# prometheus-client leaves these without types.
+_merge: Any = MultiProcessCollector.merge
+_remove_gauges: Any = mark_process_dead
+_ValuesFile: Any = MmapedDict
+
+_SUMMED = ("counter", "histogram")
+_OF_THE_DEAD = "of-the-dead"
+_BY_PID = re.compile(r"^[a-z]+(?:_[a-z]+)?_(\d+)\.db$")
+
+
+class MetricsDirectory(Collector):
+    """The folder, as its owner sees it. One lock keeps a scrape from seeing a value twice, or not at all.
+
+    Args:
+        path: the folder, which PROMETHEUS_MULTIPROC_DIR names to the children.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering reads no files."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics of all children, the dead included, without a ``pid`` label."""
+        with self._lock:
+            families: Iterable[Metric] = _merge(self._files("*.db"), accumulate=True)
+            return list(families)
+
+    def gauges(self) -> dict[str, dict[str, float]]:
+        """What living children say of their shards: by metric, by shard."""
+        with self._lock:
+            merged: list[Metric] = list(_merge(self._files("gauge_*.db"), accumulate=True))
+        return {
+            metric.name: {
+                sample.labels["shard"]: sample.value for sample in metric.samples if "shard" in sample.labels
+            }
+            for metric in merged
+        }
+
+    def pids(self) -> set[int]:
+        """The processes that have files here."""
+        names = (_BY_PID.match(path.name) for path in self._path.glob("*.db"))
+        return {int(match.group(1)) for match in names if match}
+
+    def bury(self, pids: Collection[int]) -> None:
+        """Take dead children off the books: their gauges go, their counts stay.
+
+        Args:
+            pids: processes that have ended. None of them may still write, or what it writes would be lost.
+        """
+        if not pids:
+            return
+        with self._lock:
+            for kind in _SUMMED:
+                self._compact(kind, [self._path / f"{kind}_{pid}.db" for pid in sorted(pids)])
+            for pid in pids:
+                _remove_gauges(pid, str(self._path))
+
+    def _compact(self, kind: str, files: Iterable[Path]) -> None:
+        ended = [file for file in files if file.exists()]
+        if not ended:
+            return
+        target = self._path / f"{kind}_{_OF_THE_DEAD}.db"
+        # Their keys hold name, labels and help, and are spelled the same by every process.
+        sums: dict[str, float] = {}
+        for file in [*([target] if target.exists() else []), *ended]:
+            for key, value in _values(file):
+                sums[key] = sums.get(key, 0.0) + value
+        # Not named *.db until it is whole, so that a failure in the middle (a full disk) changes nothing.
+        fresh = target.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        written = _ValuesFile(str(fresh))
+        try:
+            for key, value in sums.items():
+                written.write_value(key, value, 0.0)
+        finally:
+            written.close()
+        os.replace(fresh, target)
+        for file in ended:
+            file.unlink()
+
+    def _files(self, pattern: str) -> list[str]:
+        # A file that its process is just making is empty for a moment, and could not be read.
+        return [str(path) for path in sorted(self._path.glob(pattern)) if path.stat().st_size > 0]
+
+
+def _values(file: Path) -> list[tuple[str, float]]:
+    if file.stat().st_size == 0:
+        return []
+    try:
+        return [(key, value) for key, value, _, _ in _ValuesFile.read_all_values_from_file(str(file))]
+    except (struct.error, RuntimeError, UnicodeDecodeError):
+        # Cut off in the middle of its first entry: there is nothing in it yet that could be added.
+        return []

@@ -1,0 +1,113 @@
+"""Looks, before a worker starts, whether what it needs is there, and says in one line what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+
+from . import wiring
+from .settings import Settings
+
+_BAD_CREDENTIALS = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_USABLE = frozenset({"ACTIVE", "UPDATING"})
+
+
+class PreflightError(Exception):
+    """Something is missing or wrong; the message says what, where and what to do, in one line."""
+
+
+def check(settings: Settings) -> None:
+    """Look for the stream and the tables.
+
+    Args:
+        settings: their names, the region and the endpoint. Each call takes at most the timeouts set there.
+
+    Raises:
+        PreflightError: one of them is missing or not ready, or AWS cannot be asked.
+    """
+    kinesis, dynamodb = wiring.kinesis(settings), wiring.dynamodb(settings)
+    name = settings.stream.name
+    stream = _ask(settings, f"stream {name}", partial(kinesis.describe_stream_summary, StreamName=name))
+    _usable(settings, f"stream {name}", stream["StreamDescriptionSummary"]["StreamStatus"])
+    tables = settings.tables
+    for table in (tables.items, tables.spans, tables.providers, tables.dead_letters):
+        described = _ask(settings, f"table {table}", partial(dynamodb.describe_table, TableName=table))
+        _usable(settings, f"table {table}", described["Table"]["TableStatus"])
+
+
+def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
+    where = _where(settings)
+    try:
+        return call()
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        operation = error.operation_name
+        if code == "ResourceNotFoundException":
+            raise PreflightError(f"there is no {what} in {where}; {_how_to_make(settings)}") from None
+        if code in _BAD_CREDENTIALS:
+            raise PreflightError(
+                f"AWS refuses the credentials ({code}) for {where}; check the role, profile or keys"
+            ) from None
+        if code in _DENIED:
+            raise PreflightError(
+                f"the credentials may not call {operation} on {what} in {where}; allow it in their IAM policy"
+            ) from None
+        raise PreflightError(f"{operation} of {what} in {where} failed: {code}") from None
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError):
+        raise PreflightError(
+            f"no AWS credentials for {where}; give the task a role, or set AWS_PROFILE or the AWS_* keys"
+        ) from None
+    except (BotoConnectionError, HTTPClientError) as error:
+        hint = (
+            "start it with `kcl-app local start`, or correct aws.endpoint_url"
+            if settings.aws.endpoint_url is not None
+            else "check aws.region and the network"
+        )
+        raise PreflightError(f"cannot reach {where} ({type(error).__name__}); {hint}") from None
+    except BotoCoreError as error:
+        raise PreflightError(f"cannot ask {where} for {what}: {type(error).__name__}") from None
+
+
+def _usable(settings: Settings, what: str, status: str) -> None:
+    if status not in _USABLE:
+        raise PreflightError(f"the {what} in {_where(settings)} is {status}; wait until it is ACTIVE")
+
+
+def _where(settings: Settings) -> str:
+    if settings.aws.endpoint_url is not None:
+        return f"the local cloud at {settings.aws.endpoint_url}"
+    return f"AWS {settings.aws.region}"
+
+
+def _how_to_make(settings: Settings) -> str:
+    if settings.aws.endpoint_url is not None:
+        return "make it with `kcl-app local start`"
+    return "deploy deploy/ecs/data.yaml, or correct its name in the settings"

@@ -1,0 +1,133 @@
+"""What the supervisor, the Java daemon and its children use of the machine, and which of them run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import psutil
+
+JVM, CHILD, SUPERVISOR = "jvm", "child", "supervisor"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One process at one moment.
+
+    Args:
+        kind: ``jvm``, ``child`` or ``supervisor``.
+        pid: its id.
+        started: seconds since the epoch; with the pid it is unique.
+        cpu_seconds: user and system time so far.
+        memory_bytes: resident memory.
+    """
+
+    kind: str
+    pid: int
+    started: float
+    cpu_seconds: float
+    memory_bytes: int
+
+
+@dataclass
+class ProcessBook:
+    """Sums over processes that come and go; CPU time never falls when one ends."""
+
+    exited: int = 0
+    """Children that ended."""
+    processes: Mapping[str, int] = field(default_factory=dict)
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    _cpu: dict[tuple[str, int, float], float] = field(default_factory=dict)
+    _of_ended: dict[str, float] = field(default_factory=dict)
+    living_children: set[int] = field(default_factory=set)
+    """Their pids, at the last look."""
+
+    def update(self, usages: Iterable[Usage], also_known: Iterable[int] = ()) -> set[int]:
+        """Take in what runs now.
+
+        Args:
+            usages: all processes that run.
+            also_known: pids of children known by other signs, some of which may have lived too shortly to be seen.
+
+        Returns:
+            Pids of the children that ended since the last time.
+        """
+        running = list(usages)
+        now = {(one.kind, one.pid, one.started): one.cpu_seconds for one in running}
+        for key, seconds in self._cpu.items():
+            if key in now:
+                now[key] = max(now[key], seconds)
+            else:
+                self._of_ended[key[0]] = self._of_ended.get(key[0], 0.0) + seconds
+        self._cpu = now
+        cpu = defaultdict(float, self._of_ended)
+        for key, seconds in now.items():
+            cpu[key[0]] += seconds
+        memory: Counter[str] = Counter()
+        for one in running:
+            memory[one.kind] += one.memory_bytes
+        self.cpu_seconds, self.memory_bytes = dict(cpu), dict(memory)
+        self.processes = {JVM: 0, CHILD: 0, SUPERVISOR: 0, **Counter(one.kind for one in running)}
+        living = {one.pid for one in running if one.kind == CHILD}
+        ended = (self.living_children | set(also_known)) - living
+        self.living_children = living
+        self.exited += len(ended)
+        return ended
+
+
+def observe(jvm_pid: int) -> list[Usage]:
+    """What runs now: this process, the daemon, and everything below the daemon.
+
+    Args:
+        jvm_pid: the daemon's process; it may have ended.
+    """
+    found = [_usage(SUPERVISOR, psutil.Process(os.getpid()))]
+    try:
+        jvm = psutil.Process(jvm_pid)
+        found.append(_usage(JVM, jvm))
+        found += [_usage(CHILD, child) for child in jvm.children(recursive=True)]
+    except psutil.Error:
+        pass
+    return [one for one in found if one is not None]
+
+
+def _usage(kind: str, process: psutil.Process) -> Usage | None:
+    try:
+        with process.oneshot():
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            cpu = process.cpu_times()
+            return Usage(
+                kind, process.pid, process.create_time(), cpu.user + cpu.system, process.memory_info().rss
+            )
+    except psutil.Error:
+        return None
+
+
+def end(pids: Iterable[int], seconds: float) -> int:
+    """Wait for processes to end, then kill those that did not.
+
+    Args:
+        pids: they, as seen by `observe` just before.
+        seconds: how long to wait.
+
+    Returns:
+        How many had to be killed.
+    """
+    processes = []
+    for pid in pids:
+        try:
+            processes.append(psutil.Process(pid))
+        except psutil.Error:
+            continue
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    for process in left:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+    psutil.wait_procs(left, timeout=2)
+    return len(left)

@@ -1,0 +1,187 @@
+"""What this process knows of providers: a bounded in-memory copy of their items, and what it was read with.
+
+`write_version`s of the documents are read *before* the items and kept with them. So if a document still has the
+version known here when it is written, nobody computed it from newer items meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from processors.calendars import Calendar
+from processors.impacts import Impacts
+from processors.items import Item
+from processors.keys import ItemKey, ProviderKey
+from processors.upserts import Copy
+
+from .stores.base import Store, Table
+from .stores.rows import Known, known_key, read_copy, read_known
+
+Name = tuple[str, str]
+"""Kind and id of an item."""
+
+MARGIN = 2
+"""Days past the horizon that workers compute: they and the horizon job may disagree about today."""
+
+
+@dataclass(slots=True)
+class ProviderState:
+    """One provider in memory.
+
+    Attributes:
+        key: which.
+        copies: its copies of items, tombstones too.
+        calendar: its live items.
+        versions: `write_version` of its documents by date, as read before the items or written since.
+        known: its row in `scheduling-providers`, or None.
+        loaded: the order of loading: of two states, the one with the greater number was read later.
+        settled: the copies (by name) whose impacts this process itself has written spans for, in their revision.
+    """
+
+    key: ProviderKey
+    copies: dict[Name, Copy]
+    calendar: Calendar
+    versions: dict[str, str]
+    known: Known | None
+    loaded: int
+    settled: set[Name] = field(default_factory=set)
+
+    def copy_of(self, item: ItemKey) -> Copy | None:
+        """The stored copy of an item, live or not."""
+        return self.copies.get((item.kind, item.id))
+
+    def put(self, copy: Copy) -> None:
+        """Take in a copy that was just written."""
+        name = (copy.item.key.kind, copy.item.key.id)
+        self.copies[name] = copy
+        self.settled.discard(name)
+        if copy.live:
+            self.calendar.put(copy.item)
+        else:
+            self.calendar.remove(*name)
+
+    def unsettled(self, copy: Copy) -> Impacts:
+        """What a change of the copy takes over: its stored impacts, unless this process has settled them."""
+        name = (copy.item.key.kind, copy.item.key.id)
+        return Impacts() if name in self.settled else copy.impacts
+
+
+class Providers:
+    """The provider states of this process, least recently used ones dropped first.
+
+    Args:
+        store: where to read.
+        today: the date in a zone.
+        tenant_zone: a tenant's zone.
+        history_days: past days that stay.
+        horizon_days: days ahead, today the first.
+        max_items: copies kept in memory over all providers, at most (checked by `trim`).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        today: Callable[[str], date],
+        tenant_zone: Callable[[str], str],
+        *,
+        history_days: int,
+        horizon_days: int,
+        max_items: int,
+    ) -> None:
+        self._store = store
+        self._today = today
+        self._tenant_zone = tenant_zone
+        self.history_days = history_days
+        self._horizon = horizon_days
+        self._max_items = max_items
+        self._states: OrderedDict[ProviderKey, ProviderState] = OrderedDict()
+        self._loads = 0
+
+    def get(self, key: ProviderKey) -> ProviderState:
+        """A provider's state, read from the store if it is not in memory."""
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = self._load(key)
+        else:
+            self._states.move_to_end(key)
+        return state
+
+    def _load(self, key: ProviderKey) -> ProviderState:
+        self._loads += 1
+        loaded = self._loads
+        pk = key.pk()
+        around = self._today("UTC")
+        span = (
+            (around - timedelta(days=self.history_days + 2)).isoformat(),
+            (around + timedelta(days=self._horizon + MARGIN + 2)).isoformat(),
+        )
+        # The versions first: see the head of this file.
+        versions = {
+            str(row["sk"]): str(row["write_version"])
+            for row in self._store.query(Table.SPANS, pk, span, ("sk", "write_version"))
+        }
+        copies = [
+            read_copy(row, key.tenant, key.emr, key.provider) for row in self._store.query(Table.ITEMS, pk)
+        ]
+        row = self._store.get(Table.PROVIDERS, [known_key(key)]).get(known_key(key))
+        return ProviderState(
+            key,
+            {(copy.item.key.kind, copy.item.key.id): copy for copy in copies},
+            Calendar(copy.item for copy in copies if copy.live),
+            versions,
+            read_known(row) if row is not None else None,
+            loaded,
+        )
+
+    def forget(self, key: ProviderKey) -> None:
+        """Drop what is in memory: it will be read afresh."""
+        self._states.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Drop everything, after an error that leaves the state of memory in doubt."""
+        self._states.clear()
+
+    def loaded_since(self, key: ProviderKey, moment: int) -> bool:
+        """Whether a provider's state was read at or after the load with number `moment`."""
+        state = self._states.get(key)
+        return state is not None and state.loaded >= moment
+
+    def newest_load(self) -> int:
+        """The number of the latest load; whatever is read later has a greater one."""
+        return self._loads
+
+    def trim(self) -> None:
+        """Drop the least recently used providers past the bound. Between batches only."""
+        total = sum(len(state.copies) + 1 for state in self._states.values())
+        while total > self._max_items and self._states:
+            _, state = self._states.popitem(last=False)
+            total -= len(state.copies) + 1
+
+    def window(self, key: ProviderKey) -> tuple[str, date, date]:
+        """The provider's zone, its today, and the last day that workers compute."""
+        zone = self.get(key).calendar.zone(self._tenant_zone(key.tenant))
+        today = self._today(zone)
+        return zone, today, today + timedelta(days=self._horizon - 1 + MARGIN)
+
+    def horizon_end(self, today: date) -> date:
+        """The last day of the horizon."""
+        return today + timedelta(days=self._horizon - 1)
+
+    def history_start(self, today: date) -> date:
+        """The first past day that stays."""
+        return today - timedelta(days=self.history_days)
+
+    def settle(self, items: list[Item]) -> None:
+        """Note that the spans for these revisions are written, by this process."""
+        for item in items:
+            for provider in item.providers:
+                state = self._states.get(ProviderKey(item.key.tenant, item.key.emr, provider))
+                if state is None:
+                    continue
+                name = (item.key.kind, item.key.id)
+                copy = state.copies.get(name)
+                if copy is not None and copy.item.revision == item.revision:
+                    state.settled.add(name)

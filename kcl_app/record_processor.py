@@ -1,0 +1,198 @@
+"""The KCL's record processor: what each message of the MultiLangDaemon makes this child do.
+
+    initialize → processRecords … → leaseLost | shardEnded | shutdownRequested
+
+kclpy swallows whatever a record processor raises and reports success, and the next checkpoint would then pass the lost
+records. So nothing but `SystemExit` leaves this class: what can be tried again is tried again here, while the stream
+holds the data; what cannot ends the process before anything is checkpointed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol
+
+from amazon_kclpy.checkpoint_error import CheckpointError
+from amazon_kclpy.v3.processor import RecordProcessorBase
+
+from processors.envelope import Record
+from processors.errors import Fatal, Retry
+
+from .batch import BatchEngine
+from .logs import bind, get_logger
+from .metrics import WorkerMetrics
+from .observing import MetricsObserver
+
+STATE_UNKNOWN = 70
+"""Exit status of a child that cannot go on (EX_SOFTWARE of sysexits.h)."""
+
+
+class Checkpointer(Protocol):
+    """The KCL's checkpointer."""
+
+    def checkpoint(self, sequence_number: str | None = None, sub_sequence_number: int | None = None) -> None:
+        """Ask the daemon to store a checkpoint."""
+
+
+class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
+    """Processes one shard.
+
+    Args:
+        engine: runs batches.
+        metrics: of this process.
+        give_up_seconds: how long a batch is tried again before the child ends, so that the daemon, which would halt
+            on a silent child, ends in an orderly way.
+        sleep: waits, in seconds.
+        monotonic: a clock for durations, in seconds.
+        now: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        engine: BatchEngine,
+        metrics: WorkerMetrics,
+        give_up_seconds: float,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._observer = MetricsObserver(metrics)
+        self._give_up_seconds = give_up_seconds
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._now = now
+        self._shard = ""
+        self._settled: tuple[str, int] | None = None
+        self._checkpointed: tuple[str, int] | None = None
+        self._log = get_logger()
+
+    def initialize(self, initialize_input: Any) -> None:
+        """The daemon names the shard. The checkpoint it starts from may be none (a fresh shard)."""
+        self._shard = str(initialize_input.shard_id)
+        bind(shard=self._shard)
+        self._metrics.stores_available.labels(self._shard).set(1)
+        self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+        self._log.info("shard taken", sequence_number=initialize_input.sequence_number)
+
+    def process_records(self, process_records_input: Any) -> None:
+        """Some records, in the order of the shard; none while there is nothing new."""
+        try:
+            self._process(process_records_input)
+        except Exception as error:
+            self._end("records could not be processed", error)
+
+    def _process(self, given: Any) -> None:
+        lag = given.millis_behind_latest
+        if lag is not None:
+            self._metrics.lag_seconds.labels(self._shard).set(lag / 1000)
+        records = [
+            Record(
+                one.binary_data,
+                one.sequence_number,
+                one.sub_sequence_number or 0,
+                one.partition_key,
+                one.timestamp_millis / 1000,
+            )
+            for one in given.records
+        ]
+        if records:
+            self._metrics.records.labels(self._shard).inc(len(records))
+            self._metrics.record_bytes.labels(self._shard).inc(sum(len(record.data) for record in records))
+            start = self._monotonic()
+            self._run(records)
+            self._metrics.batch_duration.observe(self._monotonic() - start)
+            now = self._now()
+            for record in records:
+                self._metrics.pipeline_age.observe(max(0.0, now - record.arrival))
+            last = records[-1]
+            self._settled = (last.sequence_number, last.sub_sequence_number)
+        self._checkpoint(given.checkpointer)  # 8
+
+    def _run(self, records: Sequence[Record]) -> None:
+        """Run a batch until all that it causes is durable."""
+        start = self._monotonic()
+        for attempt in range(1_000_000):
+            try:
+                result = self._engine.run(records, self._shard)
+            except Retry as error:
+                self._metrics.stores_available.labels(self._shard).set(0)
+                self._metrics.retries.labels("batch").inc()
+                waited = self._monotonic() - start
+                if waited > self._give_up_seconds:
+                    raise Fatal(f"gave up after {waited:.0f} s: {error}") from error
+                pause = random.uniform(0.05, min(30.0, 0.2 * 2 ** min(attempt, 10)))
+                self._log.warning("the batch waits", why=str(error), attempt=attempt + 1, pause_seconds=round(pause, 2))
+                self._sleep(pause)
+                continue
+            self._metrics.stores_available.labels(self._shard).set(1)
+            self._observer.result(result)
+            for reason, count in result.rejects.items():
+                self._log.warning("records set aside", reason=reason, records=count)
+            return
+
+    def _checkpoint(self, checkpointer: Checkpointer) -> None:
+        """Checkpoint what is settled, by its explicit sequence number: without one, all delivered would count."""
+        if self._settled is None or self._settled == self._checkpointed:
+            self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+            return
+        sequence_number, sub_sequence_number = self._settled
+        if self._try_checkpoint(lambda: checkpointer.checkpoint(sequence_number, sub_sequence_number)):
+            self._checkpointed = self._settled
+            self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+
+    def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool:
+        """One checkpoint, tried again where that can help. False where it can wait for the next, or is not ours."""
+        for attempt in range(6):
+            try:
+                checkpoint()
+            except CheckpointError as error:
+                name = str(error.value)
+                self._metrics.checkpoints.labels(name).inc()
+                if "Shutdown" in name:
+                    # Another worker has the lease, or is about to: what is durable here is a replay there.
+                    self._log.info("the shard is given up, so its checkpoint is left to the next worker")
+                    return False
+                if "InvalidState" in name:
+                    raise Fatal("the daemon cannot checkpoint: InvalidStateException") from error
+                pause = random.uniform(0.05, min(5.0, 0.2 * 2**attempt))
+                self._log.warning("the checkpoint waits", why=name, pause_seconds=round(pause, 2))
+                self._sleep(pause)
+            else:
+                self._metrics.checkpoints.labels("ok").inc()
+                return True
+        self._log.warning("the checkpoint was not taken; the next one covers it")
+        return False
+
+    def lease_lost(self, lease_lost_input: Any) -> None:
+        """Another worker has the shard: nothing may be checkpointed."""
+        self._log.info("lease lost")
+        self._engine.providers.forget_all()
+
+    def shard_ended(self, shard_ended_input: Any) -> None:
+        """The shard is closed and all of it was delivered, and settled: only now may its children start.
+
+        The end of a shard is the one checkpoint that has no sequence number.
+        """
+        try:
+            if not self._try_checkpoint(shard_ended_input.checkpointer.checkpoint):
+                raise Fatal("the end of the shard could not be checkpointed")
+            self._log.info("shard ended")
+        except Exception as error:
+            self._end("the end of the shard could not be checkpointed", error)
+
+    def shutdown_requested(self, shutdown_requested_input: Any) -> None:
+        """The daemon is about to stop: the last chance to checkpoint what is settled."""
+        try:
+            self._checkpoint(shutdown_requested_input.checkpointer)
+            self._log.info("shutting down")
+        except Exception as error:
+            self._end("the last checkpoint failed", error)
+
+    def _end(self, what: str, error: Exception) -> NoReturn:
+        """End the process: nothing after this may be reported as done."""
+        self._log.error(what, error_type=type(error).__name__, why=str(error) if isinstance(error, Fatal) else None)
+        raise SystemExit(STATE_UNKNOWN)

@@ -1,0 +1,268 @@
+"""Steps 5 to 7 of a batch: recompute the provider-days impacted and write them, whatever else writes there.
+
+A document is written on the condition that its `write_version` is the one read before the items it was computed from.
+If it is not, another process computed it meanwhile, perhaps from other items: both are read again, and all days of
+that provider still to do are done again. An impacted day is written even if its spans came out the same: the version
+must move, or a slower worker with older items could still overwrite it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Protocol
+
+from emr_plugins.host import PluginHost
+from processors import times
+from processors.decoding import Decoded
+from processors.errors import Reject, Retry
+from processors.impacts import days_touched
+from processors.keys import ProviderKey
+from processors.spans import encode_spans
+from processors.times import Interval
+
+from .clock import Clock
+from .dead_letters import DeadLetters, Letter
+from .providers import Providers, ProviderState
+from .stores.base import Outcome, Put, Store, Table
+from .stores.rows import Document, Known, document_row, known_row
+
+ROUNDS = 25
+"""How often a provider's days are computed again before the batch as a whole waits: others keep writing them."""
+
+WRITES_AT_ONCE = 1000
+"""Documents computed before they are written; bounds memory."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be recomputed of a provider.
+
+    Attributes:
+        intervals: instants touched; None: every day.
+        days: days to compute besides, document or not (the horizon job's).
+        source: the record that is the cause.
+        origin: the shard or the job that asks, for dead letters.
+        done: days written, in the zone they were computed in.
+    """
+
+    intervals: tuple[Interval, ...] | None = ()
+    days: frozenset[date] = frozenset()
+    source: Decoded | None = None
+    origin: str = ""
+    done: tuple[str, set[date]] = field(default_factory=lambda: ("", set()))
+
+
+class Observer(Protocol):
+    """Told what was written, for metrics."""
+
+    def provider_day(self, plugin: str, status: str, spans: int) -> None:
+        """One provider-day was written."""
+
+    def dead_letter(self, reason: str) -> None:
+        """One dead letter was sent."""
+
+
+class Settler:
+    """Recomputes provider-days.
+
+    Args:
+        store: the tables.
+        providers: what is in memory of them.
+        host: the plugins.
+        dead_letters: where failures go.
+        clock: the clock.
+        document_bytes: size of a document's spans at most.
+        observer: told what was written.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        providers: Providers,
+        host: PluginHost,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        document_bytes: int,
+        observer: Observer,
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._host = host
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._document_bytes = document_bytes
+        self._observer = observer
+        self._token = uuid.uuid4().hex
+        self._writes = itertools.count()
+
+    def run(self, work: Mapping[ProviderKey, Work]) -> None:
+        """Recompute and write until every day of the work is durable, fresh or stale.
+
+        Raises:
+            Retry: a store cannot be used now.
+        """
+        pending = dict(work)
+        for _ in range(ROUNDS):
+            pending = self._round(pending)
+            if not pending:
+                break
+        else:
+            raise Retry("provider-days keep changing under this worker's hands")
+        self._register(work)
+
+    def _round(self, work: Mapping[ProviderKey, Work]) -> dict[ProviderKey, Work]:
+        """One pass over all providers; what is left to do again."""
+        again: dict[ProviderKey, Work] = {}
+        documents: list[Document] = []
+        for key, one in work.items():
+            documents.extend(self._compute(key, one))
+            if len(documents) >= WRITES_AT_ONCE:
+                self._write(documents, work, again)
+                documents = []
+        self._write(documents, work, again)
+        return again
+
+    def _compute(self, key: ProviderKey, work: Work) -> list[Document]:
+        state = self._providers.get(key)
+        zone, today, last = self._providers.window(key)
+        done = work.done[1] if work.done[0] == zone else set()
+        work.done = (zone, done)
+        days = [day for day in self._days(state, work, zone, today, last) if day not in done]
+        plugin, version = self._host.version(key.emr)
+        documents = []
+        for day in days:
+            items = state.calendar.on(day, zone)
+            as_of = max((item.revision.time for item in items), default=None)
+            try:
+                spans = self._host.spans(key, zone, day, items)
+                text, status, reason = encode_spans(spans, self._document_bytes), "fresh", None
+            except Reject as reject:
+                spans, text, status, reason = (), "[]", "stale", f"{reject.reason}: {reject.detail}"
+            documents.append(Document(key, day, text, len(spans), status, reason, as_of, plugin, version))
+        self._send_letters(key, work, documents, plugin)
+        return documents
+
+    def _days(self, state: ProviderState, work: Work, zone: str, today: date, last: date) -> list[date]:
+        """The local dates to compute: those touched, all of them for a provider that is new."""
+        if state.known is None:
+            return times.days_between(today, last)
+        history = self._providers.history_start(today)
+        touched = days_touched(work.intervals, zone, history, last)
+        # Past days age out: they are kept right while they have a document, and never made.
+        return sorted(
+            {day for day in touched if day >= today or day.isoformat() in state.versions} | work.days
+        )
+
+    def _send_letters(self, key: ProviderKey, work: Work, documents: Iterable[Document], plugin: str) -> None:
+        """Dead letters for the days that failed: durable before the days are marked stale."""
+        failed: dict[str, list[str]] = {}
+        for document in documents:
+            if document.reason is not None:
+                failed.setdefault(document.reason, []).append(document.day.isoformat())
+        letters = []
+        for text, days in failed.items():
+            reason, _, detail = text.partition(": ")
+            record = work.source.record if work.source else None
+            event = work.source.event if work.source else None
+            letters.append(Letter(reason, detail, work.origin, record, event, plugin, key.pk(), tuple(days)))
+            self._observer.dead_letter(reason)
+        self._dead_letters.send(letters)
+
+    def _write(
+        self, documents: list[Document], work: Mapping[ProviderKey, Work], again: dict[ProviderKey, Work]
+    ) -> None:
+        if not documents:
+            return
+        now = self._clock.now().isoformat()
+        puts = []
+        for document in documents:
+            end = times.hull_of_dates(document.day, document.day)[1] / times.SECOND
+            expires_at = self._clock.expiry_at(end + self._providers.history_days * 86_400)
+            row = document_row(document, self._new_version(), now, expires_at)
+            versions = self._providers.get(document.provider).versions
+            puts.append(Put(Table.SPANS, row, versions.get(document.day.isoformat())))
+        for document, put, outcome in zip(documents, puts, self._store.write(puts), strict=True):
+            key = document.provider
+            if outcome is Outcome.APPLIED:
+                work[key].done[1].add(document.day)
+                self._observer.provider_day(document.plugin, document.status, document.count)
+                if key not in again:
+                    self._providers.get(key).versions[document.day.isoformat()] = str(
+                        put.row["write_version"]
+                    )
+            else:
+                again[key] = work[key]
+                self._providers.forget(key)
+
+    def _new_version(self) -> str:
+        """A `write_version` that no document ever had."""
+        return f"{self._token}-{next(self._writes)}"
+
+    def _register(self, keys: Iterable[ProviderKey]) -> None:
+        """Make providers known, once their documents are durable; keep their zones up to date."""
+        pending = list(keys)
+        for _ in range(ROUNDS):
+            rows = [row for key in pending if (row := self._registration(key)) is not None]
+            pending = self._write_known(rows)
+            if not pending:
+                return
+        raise Retry("a provider keeps changing under this worker's hands")
+
+    def _registration(self, key: ProviderKey) -> tuple[Known, str | None] | None:
+        """The row that a provider needs and the version it replaces; None where it stands right."""
+        known = self._providers.get(key).known
+        zone, today, _ = self._providers.window(key)
+        if known is None:
+            end = self._providers.horizon_end(today)
+            return Known(key, zone, today, end, self._new_version()), None
+        if known.zone == zone:
+            return None
+        return replace(known, zone=zone, write_version=self._new_version()), known.write_version
+
+    def _write_known(self, rows: Sequence[tuple[Known, str | None]]) -> list[ProviderKey]:
+        """Write rows of providers; those to look at again."""
+        now = self._clock.now().isoformat()
+        puts = [Put(Table.PROVIDERS, known_row(known, now), expect) for known, expect in rows]
+        again = []
+        for (known, _), outcome in zip(rows, self._store.write(puts), strict=True):
+            if outcome is Outcome.APPLIED:
+                self._providers.get(known.provider).known = known
+            else:
+                self._providers.forget(known.provider)
+                again.append(known.provider)
+        return again
+
+    def advance(self, key: ProviderKey) -> bool:
+        """The horizon job's part: compute the days that entered the horizon; True if there were any.
+
+        A day that enters is computed whether it has a document or not: workers that took another date for today may
+        have left it out.
+        """
+        state = self._providers.get(key)
+        known = state.known
+        if known is None:
+            return False
+        zone, today, _ = self._providers.window(key)
+        end = self._providers.horizon_end(today)
+        start = max(today, min(known.last_day + timedelta(days=1), end + timedelta(days=1)))
+        missing = {day for day in times.days_between(today, end) if day.isoformat() not in state.versions}
+        entering = missing | set(times.days_between(start, end))
+        if not entering and known.first_day >= today and known.zone == zone:
+            return False
+        self.run({key: Work(days=frozenset(entering), origin="advance-horizon")})
+        for _ in range(ROUNDS):
+            known = self._providers.get(key).known
+            if known is None or (known.last_day >= end and known.first_day >= today):
+                break
+            row = replace(
+                known,
+                first_day=max(today, known.first_day),
+                last_day=max(end, known.last_day),
+                write_version=self._new_version(),
+            )
+            self._write_known([(row, known.write_version)])
+        return bool(entering)

@@ -1,0 +1,337 @@
+"""DynamoDB as a store.
+
+Conditional writes go 25 to a call by BatchExecuteStatement (PartiQL): each statement has its own condition and its own
+outcome, at the write units of single writes and a fraction of their client cost. An INSERT fails on a key that is
+there and an UPDATE … WHERE on one that is not, which is just what `Put.expect` says.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+
+from processors.errors import Fatal, Retry
+
+from .base import Blobs, Key, Outcome, Put, Row, Store, Table, Value
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+STATEMENTS = 25
+"""Statements of one BatchExecuteStatement call, at most."""
+BATCH_GET = 100
+ATTEMPTS = 6
+"""Tries of a throttled statement before the batch as a whole waits."""
+
+_THROTTLED = frozenset(
+    {
+        "ThrottlingException",
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "TransactionInProgressException",
+        "LimitExceededException",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
+)
+_REFUSED = frozenset(
+    {"ConditionalCheckFailed", "ConditionalCheckFailedException", "DuplicateItem", "DuplicateItemException"}
+)
+_FATAL = frozenset(
+    {
+        "AccessDeniedException",
+        "AccessDenied",
+        "UnrecognizedClientException",
+        "InvalidSignatureException",
+        "ResourceNotFoundException",
+        "ResourceNotFound",
+    }
+)
+
+Observe = Callable[[str, str], None]
+"""Told of each call: operation, and `ok`, `throttled`, `conflict` or `lost`."""
+
+
+class DynamoDBStore(Store):
+    """The tables in DynamoDB.
+
+    Args:
+        client: with finite timeouts.
+        names: table names, by `Table.setting`.
+        observe: told of each call, for metrics.
+        parallel: how many write calls may be under way at once.
+        sleep: waits between tries, in seconds.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        names: Mapping[str, str],
+        observe: Observe | None = None,
+        parallel: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._names = {table: names[table.setting] for table in Table}
+        self._observe: Observe = observe or (lambda operation, outcome: None)
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="dynamodb")
+        self._sleep = sleep
+
+    def query(
+        self,
+        table: Table,
+        pk: str,
+        between: tuple[str, str] | None = None,
+        attributes: Sequence[str] | None = None,
+    ) -> list[Row]:
+        request: dict[str, Any] = {
+            "TableName": self._names[table],
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": {"S": pk}},
+            "ConsistentRead": True,
+        }
+        if between is not None:
+            request["KeyConditionExpression"] += " AND sk BETWEEN :first AND :last"
+            request["ExpressionAttributeValues"] |= {":first": {"S": between[0]}, ":last": {"S": between[1]}}
+        if attributes is not None:
+            request["ProjectionExpression"] = ", ".join(f"#{index}" for index in range(len(attributes)))
+            request["ExpressionAttributeNames"] = {f"#{index}": name for index, name in enumerate(attributes)}
+        rows: list[Row] = []
+        while True:
+            answer = self._call("Query", self._client.query, request)
+            rows.extend(_row(item) for item in answer["Items"])
+            if not answer.get("LastEvaluatedKey"):
+                return rows
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def get(self, table: Table, keys: Collection[Key]) -> dict[Key, Row]:
+        name = self._names[table]
+        found: dict[Key, Row] = {}
+        pending = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in dict.fromkeys(keys)]
+        for attempt in range(ATTEMPTS + len(pending) // BATCH_GET + 1):
+            if not pending:
+                return found
+            now, later = pending[:BATCH_GET], pending[BATCH_GET:]
+            answer = self._call(
+                "BatchGetItem",
+                self._client.batch_get_item,
+                {"RequestItems": {name: {"Keys": now, "ConsistentRead": True}}},
+            )
+            for item in answer["Responses"].get(name, []):
+                row = _row(item)
+                found[str(row["pk"]), str(row["sk"])] = row
+            left = answer.get("UnprocessedKeys", {}).get(name, {}).get("Keys", [])
+            if left:
+                self._wait(attempt)
+            pending = [*left, *later]
+        raise Retry("DynamoDB leaves keys unprocessed (BatchGetItem)")
+
+    def scan(self, table: Table) -> Iterator[Row]:
+        request: dict[str, Any] = {"TableName": self._names[table], "ConsistentRead": True}
+        while True:
+            answer = self._call("Scan", self._client.scan, request)
+            yield from (_row(item) for item in answer["Items"])
+            if not answer.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def write(self, puts: Sequence[Put]) -> list[Outcome]:
+        chunks = [puts[start : start + STATEMENTS] for start in range(0, len(puts), STATEMENTS)]
+        if len(chunks) == 1:
+            return self._write_chunk(chunks[0])
+        outcomes: list[Outcome] = []
+        futures = [self._pool.submit(self._write_chunk, chunk) for chunk in chunks]
+        # All are waited for even if one fails: no write may be under way when the batch decides again.
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+        for future in futures:
+            outcomes.extend(future.result())
+        return outcomes
+
+    def _write_chunk(self, puts: Sequence[Put]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        pending = list(range(len(puts)))
+        for attempt in range(ATTEMPTS):
+            statements = [self._statement(puts[index]) for index in pending]
+            try:
+                answer = self._client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
+            except ClientError as error:
+                if _code(error) in _THROTTLED:
+                    self._observe("BatchExecuteStatement", "throttled")
+                    self._wait(attempt)
+                    continue
+                raise _translated("BatchExecuteStatement", error) from error
+            except (EndpointConnectionError, ConnectTimeoutError) as error:
+                raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
+            except BotoCoreError:
+                self._observe("BatchExecuteStatement", "lost")
+                outcomes.update(dict.fromkeys(pending, Outcome.UNKNOWN))
+                return [outcomes[index] for index in range(len(puts))]
+            throttled = []
+            for index, response in zip(pending, answer["Responses"], strict=True):
+                problem = response.get("Error")
+                if problem is None:
+                    outcomes[index] = Outcome.APPLIED
+                elif (code := problem.get("Code", "")) in _REFUSED:
+                    outcomes[index] = Outcome.CONFLICT
+                elif code in _THROTTLED:
+                    throttled.append(index)
+                elif "size" in problem.get("Message", "").lower():
+                    outcomes[index] = Outcome.TOO_LARGE
+                else:
+                    raise Fatal(f"DynamoDB refused a write to {self._names[puts[index].table]}: {code}")
+            self._observe("BatchExecuteStatement", "throttled" if throttled else "ok")
+            if not throttled:
+                return [outcomes[index] for index in range(len(puts))]
+            pending = throttled
+            self._wait(attempt)
+        if outcomes:
+            # Some statements of the call were done: say so, and let those that were not be decided again.
+            return [outcomes.get(index, Outcome.CONFLICT) for index in range(len(puts))]
+        raise Retry("DynamoDB throttles writes (BatchExecuteStatement)")
+
+    def _statement(self, put: Put) -> dict[str, Any]:
+        name = self._names[put.table]
+        if put.expect is None:
+            fields = ", ".join(f"'{column}': ?" for column in put.row)
+            return {
+                "Statement": f'INSERT INTO "{name}" VALUE {{{fields}}}',
+                "Parameters": [_value(value) for value in put.row.values()],
+            }
+        columns = [column for column in put.row if column not in ("pk", "sk")]
+        sets = " ".join(f'SET "{column}"=?' for column in columns)
+        return {
+            "Statement": f'UPDATE "{name}" {sets} WHERE "pk"=? AND "sk"=? AND "{put.table.version}"=?',
+            "Parameters": [_value(put.row[column]) for column in columns]
+            + [{"S": put.key[0]}, {"S": put.key[1]}, {"S": put.expect}],
+        }
+
+    def transact(self, puts: Sequence[Put]) -> Outcome:
+        items = []
+        for put in puts:
+            condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+            if put.expect is not None:
+                condition = {
+                    "ConditionExpression": "#v = :v",
+                    "ExpressionAttributeNames": {"#v": put.table.version},
+                    "ExpressionAttributeValues": {":v": {"S": put.expect}},
+                }
+            item = {name: _value(value) for name, value in put.row.items()}
+            items.append({"Put": {"TableName": self._names[put.table], "Item": item, **condition}})
+        for attempt in range(ATTEMPTS):
+            try:
+                self._client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
+            except ClientError as error:
+                code = _code(error)
+                if code == "TransactionCanceledException":
+                    reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+                    if reasons & {"ConditionalCheckFailed", "TransactionConflict"} or not reasons - {
+                        "None",
+                        None,
+                    }:
+                        self._observe("TransactWriteItems", "conflict")
+                        return Outcome.CONFLICT
+                    if "ValidationError" in reasons:
+                        return Outcome.TOO_LARGE
+                elif code == "ValidationException":
+                    return Outcome.TOO_LARGE
+                elif code not in _THROTTLED:
+                    raise _translated("TransactWriteItems", error) from error
+                self._observe("TransactWriteItems", "throttled")
+                self._wait(attempt)
+            except (EndpointConnectionError, ConnectTimeoutError) as error:
+                raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
+            except BotoCoreError:
+                self._observe("TransactWriteItems", "lost")
+                return Outcome.UNKNOWN
+            else:
+                self._observe("TransactWriteItems", "ok")
+                return Outcome.APPLIED
+        raise Retry("DynamoDB throttles writes (TransactWriteItems)")
+
+    def _call(self, operation: str, function: Callable[..., Any], request: dict[str, Any]) -> Any:
+        """A read, tried again while it is throttled."""
+        for attempt in range(ATTEMPTS):
+            try:
+                answer = function(**request)
+            except ClientError as error:
+                if _code(error) not in _THROTTLED:
+                    raise _translated(operation, error) from error
+                self._observe(operation, "throttled")
+                self._wait(attempt)
+            except BotoCoreError as error:
+                self._observe(operation, "lost")
+                raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
+            else:
+                self._observe(operation, "ok")
+                return answer
+        raise Retry(f"DynamoDB throttles reads ({operation})")
+
+    def _wait(self, attempt: int) -> None:
+        """Exponential backoff with full jitter, 50 ms to 3 s."""
+        self._sleep(random.uniform(0, min(3.0, 0.05 * 2**attempt)))
+
+
+class S3Blobs(Blobs):
+    """Blobs in an S3 bucket.
+
+    Args:
+        client: with finite timeouts.
+        bucket: its name.
+    """
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+        except ClientError as error:
+            code = _code(error)
+            if code in _FATAL or code == "NoSuchBucket":
+                raise Fatal(f"S3 bucket {self._bucket}: {code}") from error
+            raise Retry(f"S3 cannot take a dead letter ({code})") from error
+        except BotoCoreError as error:
+            raise Retry(f"S3 cannot be reached ({type(error).__name__})") from error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _translated(operation: str, error: ClientError) -> Retry | Fatal:
+    code = _code(error)
+    if code in _FATAL:
+        return Fatal(
+            f"DynamoDB refuses {operation}: {code}; see that the tables and the role's permissions are there"
+        )
+    return Retry(f"DynamoDB cannot do {operation} now: {code}")
+
+
+def _value(value: Value) -> dict[str, Any]:
+    if value is None:
+        return {"NULL": True}
+    return {"S": value} if isinstance(value, str) else {"N": str(value)}
+
+
+def _row(item: Mapping[str, Any]) -> Row:
+    row: Row = {}
+    for name, typed in item.items():
+        if "S" in typed:
+            row[name] = typed["S"]
+        elif "N" in typed:
+            row[name] = int(typed["N"])
+        else:
+            row[name] = None
+    return row

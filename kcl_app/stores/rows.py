@@ -1,0 +1,204 @@
+"""Domain values ↔ rows: what stands in which attribute.
+
+Every row of a kind has the same attributes, so that an update replaces it whole; an attribute without a value is null.
+`schema` says which layout a row has.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+
+from processors.impacts import Impacts
+from processors.items import BODIES, SCHEMA, Item, body_from_json
+from processors.keys import ItemKey, ProviderKey, decode_part
+from processors.revisions import Revision
+from processors.times import moment, utc_text
+from processors.upserts import Copy, Owner
+
+from .base import Key, Row
+
+OWNER_SK = "owner"
+
+
+def _texts(values: tuple[str, ...]) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def copy_key(item: ItemKey, provider: str) -> Key:
+    """Where an item's copy under a provider stands."""
+    return ProviderKey(item.tenant, item.emr, provider).pk(), item.sk()
+
+
+def owner_key(item: ItemKey) -> Key:
+    """Where an item's owner record stands."""
+    return item.owner_pk(), OWNER_SK
+
+
+def copy_row(copy: Copy, updated_at: str, expires_at: int | None) -> Row:
+    """A row of `scheduling-items` for one provider's copy."""
+    item = copy.item
+    pk, sk = copy_key(item.key, copy.provider)
+    hull = item.body.hull()
+    timed = hull is not None and hull[0] < hull[1]
+    return {
+        "pk": pk,
+        "sk": sk,
+        "kind": item.key.kind,
+        "status": item.body.status,
+        "starts_at": utc_text(moment(hull[0])) if hull is not None and timed else None,
+        "ends_at": utc_text(moment(hull[1])) if hull is not None and timed else None,
+        "providers": _texts(item.providers),
+        "revision": item.revision.encode(),
+        "impacts": copy.impacts.encode(),
+        "body": item.body.json_text(),
+        "schema": SCHEMA,
+        "updated_at": updated_at,
+        "owner_expires_at": copy.owner_expires_at,
+        "expires_at": expires_at,
+    }
+
+
+def read_copy(row: Row, tenant: str, emr: str, provider: str) -> Copy:
+    """The inverse of `copy_row`."""
+    kind, _, encoded = str(row["sk"]).partition("#")
+    if kind not in BODIES:
+        raise ValueError(f"an item of unknown kind {kind}")
+    item = Item(
+        ItemKey(tenant, emr, kind, decode_part(encoded)),
+        tuple(json.loads(str(row["providers"]))),
+        Revision.decode(str(row["revision"])),
+        body_from_json(kind, str(row["body"])),
+    )
+    return Copy(
+        provider, item, Impacts.decode(str(row["impacts"] or "")), _number(row.get("owner_expires_at"))
+    )
+
+
+def owner_row(owner: Owner, updated_at: str) -> Row:
+    """A row of `scheduling-items` for an item's owner record."""
+    pk, sk = owner_key(owner.key)
+    return {
+        "pk": pk,
+        "sk": sk,
+        "kind": owner.key.kind,
+        "providers": _texts(owner.providers),
+        "holders": _texts(owner.holders),
+        "revision": owner.revision.encode(),
+        "impacts": owner.impacts.encode(),
+        "schema": SCHEMA,
+        "updated_at": updated_at,
+        "expires_at": owner.expires_at,
+    }
+
+
+def read_owner(row: Row, key: ItemKey) -> Owner:
+    """The inverse of `owner_row`."""
+    return Owner(
+        key,
+        tuple(json.loads(str(row["providers"]))),
+        tuple(json.loads(str(row["holders"]))),
+        Revision.decode(str(row["revision"])),
+        Impacts.decode(str(row["impacts"] or "")),
+        _number(row.get("expires_at")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The document of one provider-day in `available-spans`.
+
+    Attributes:
+        provider: whose.
+        day: the provider's local date.
+        spans: JSON.
+        count: how many spans these are; for metrics, not stored.
+        status: `fresh`, or `stale` with a `reason`.
+        as_of: time of the newest event in it, or None.
+        plugin: which plugin computed it.
+        plugin_version: of that plugin.
+    """
+
+    provider: ProviderKey
+    day: date
+    spans: str
+    count: int
+    status: str
+    reason: str | None
+    as_of: str | None
+    plugin: str
+    plugin_version: str
+
+
+def document_row(document: Document, write_version: str, computed_at: str, expires_at: int) -> Row:
+    """A row of `available-spans`."""
+    return {
+        "pk": document.provider.pk(),
+        "sk": document.day.isoformat(),
+        "spans": document.spans,
+        "status": document.status,
+        "reason": document.reason,
+        "as_of": document.as_of,
+        "plugin": document.plugin,
+        "plugin_version": document.plugin_version,
+        "write_version": write_version,
+        "computed_at": computed_at,
+        "schema": SCHEMA,
+        "expires_at": expires_at,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A row of `scheduling-providers`: a provider that is known, and for which days it has documents.
+
+    Attributes:
+        provider: whose.
+        zone: of its calendar, when last written.
+        first_day: the first day computed.
+        last_day: the last day that counts as computed; workers compute a little further.
+        write_version: changes with every write.
+    """
+
+    provider: ProviderKey
+    zone: str
+    first_day: date
+    last_day: date
+    write_version: str
+
+
+def known_key(provider: ProviderKey) -> Key:
+    """Where a provider stands in `scheduling-providers`."""
+    return provider.group(), provider.pk().rpartition("#")[2]
+
+
+def known_row(known: Known, updated_at: str) -> Row:
+    """A row of `scheduling-providers`."""
+    pk, sk = known_key(known.provider)
+    return {
+        "pk": pk,
+        "sk": sk,
+        "zone": known.zone,
+        "first_day": known.first_day.isoformat(),
+        "last_day": known.last_day.isoformat(),
+        "write_version": known.write_version,
+        "schema": SCHEMA,
+        "updated_at": updated_at,
+    }
+
+
+def read_known(row: Row) -> Known:
+    """The inverse of `known_row`."""
+    tenant, emr = (decode_part(part) for part in str(row["pk"]).split("#"))
+    return Known(
+        ProviderKey(tenant, emr, decode_part(str(row["sk"]))),
+        str(row["zone"]),
+        date.fromisoformat(str(row["first_day"])),
+        date.fromisoformat(str(row["last_day"])),
+        str(row["write_version"]),
+    )

@@ -1,0 +1,353 @@
+"""Runs the Java daemon and all that is round it: its logs, its metrics, its end.
+
+    supervisor (this process) ── HTTP: /metrics, /healthz, /readyz
+      └─ JVM: MultiLangDaemon ── reads the stream, holds the leases
+           ├─ child: shard 0
+           └─ child: shard 1
+
+A signal reaches the supervisor alone, which asks the JVM to end, which asks its children. Should the supervisor itself
+be killed, the kernel asks the JVM.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry
+
+from processors import __version__
+
+from . import daemon, logs, preflight, processes, wiring
+from .clock import Clock
+from .daemon_output import DaemonOutput
+from .metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
+from .metrics_directory import MetricsDirectory
+from .settings import CONFIG_VARIABLE, Settings
+from .worker_http import WorkerServer
+
+HOUSEKEEPING_SECONDS = 2.0
+PROGRESS_SECONDS = 10.0
+POLL_SECONDS = 0.1
+CHILD_SECONDS = 3.0
+"""How long children may go on after the JVM has ended: they see the end of their input."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PR_SET_PDEATHSIG = 1
+
+
+class WorkerError(Exception):
+    """The worker could not start, or ended otherwise than it should; one line for a person."""
+
+
+class _Stopped(Exception):
+    """A signal came before the daemon was started."""
+
+
+def run(
+    settings: Settings,
+    config: Path | None = None,
+    *,
+    child_command: Sequence[str] = daemon.CHILD_COMMAND,
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Run a worker until a signal ends it.
+
+    Only from the main thread: it takes SIGTERM and SIGINT, and Linux ties the JVM's life to the thread that started it.
+
+    Args:
+        settings: all of them.
+        config: the file they came from; the children read it again.
+        child_command: what each shard runs.
+        announce: is told in one line where the metrics are.
+
+    Raises:
+        WorkerError: something is missing, the daemon ended by itself, or did not end within its grace.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    supervisor = Supervisor(settings, config, child_command)
+    for number in _SIGNALS:
+        signal.signal(number, supervisor.on_signal)
+    try:
+        supervisor.run(announce)
+    except _Stopped:
+        logs.get_logger().info("stopped before the start")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Supervisor:
+    """One run of the daemon. See `run`."""
+
+    def __init__(self, settings: Settings, config: Path | None, child_command: Sequence[str]) -> None:
+        self._settings = settings
+        self._config = config
+        self._child_command = child_command
+        self._clock: Clock = wiring.clock(settings)
+        self._log = logs.get_logger()
+        self._output = DaemonOutput(show_any=settings.environment == "local")
+        self._book = processes.ProcessBook()
+        self._jvm: subprocess.Popen[str] | None = None
+        self._metrics: MetricsDirectory | None = None
+        self._signals = 0
+        self._interruptible = True
+        self._ended = threading.Event()
+        self._versions = {
+            "version": __version__,
+            "kcl_version": _installed("amazon_kclpy"),
+            "python_version": platform.python_version(),
+        }
+
+    def on_signal(self, _number: int, _frame: object) -> None:
+        """Ask for the end; asked twice, at once."""
+        self._signals += 1
+        if self._interruptible:
+            raise _Stopped
+
+    def run(self, announce: Callable[[str], None]) -> None:
+        """From the checks to the end; raises as `run` above."""
+        try:
+            java = daemon.java(os.environ.get("JAVA_HOME"))
+            jars = daemon.jars()
+            preflight.check(self._settings)
+        except (daemon.DaemonError, preflight.PreflightError) as error:
+            raise WorkerError(str(error)) from None
+        folder = Path(tempfile.mkdtemp(prefix="kcl-app-worker-"))
+        try:
+            self._run_in(folder, java, jars, announce)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_in(
+        self, folder: Path, java: Path, jars: Sequence[Path], announce: Callable[[str], None]
+    ) -> None:
+        metrics = self._metrics = MetricsDirectory(folder / "metrics")
+        (folder / "metrics").mkdir()
+        try:
+            command = self._prepare(folder, java, jars)
+        except daemon.DaemonError as error:
+            raise WorkerError(str(error)) from None
+        registry = CollectorRegistry()
+        registry.register(metrics)
+        registry.register(SupervisorCollector(self.values))
+        server = self._server(registry)
+        self._interruptible = False
+        if self._signals:
+            raise _Stopped
+        jvm = self._jvm = self._start(command, self._environment(folder))
+        readers = [
+            _reader(jvm.stdout, self._output.on_stdout, "daemon-stdout"),
+            _reader(jvm.stderr, self._output.on_stderr, "daemon-stderr"),
+        ]
+        server.start()
+        threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
+        announce(f"kcl-app worker: metrics on {server.url}/metrics")
+        self._log.info("worker started", metrics=f"{server.url}/metrics", jvm_pid=jvm.pid)
+        try:
+            self._watch(jvm, readers)
+        finally:
+            self._ended.set()
+            self._end_all(jvm)
+            server.stop()
+
+    def _prepare(self, folder: Path, java: Path, jars: Sequence[Path]) -> list[str]:
+        script = folder / "child.sh"
+        executable = daemon.executable(self._child_command, script)
+        if executable.script is not None:
+            script.write_text(executable.script, encoding="utf-8")
+        worker_id = f"{socket.gethostname()}-{uuid4()}"
+        properties = folder / "daemon.properties"
+        properties.write_text(
+            daemon.properties_text(daemon.properties(self._settings, executable.name, worker_id)),
+            encoding="ascii",
+        )
+        return daemon.command(self._settings, java, jars, properties)
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        environment = wiring.child_environment(self._settings)
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")
+        # Whatever the supervisor shows, it reads JSON from its children.
+        environment["SCHEDULING_LOG__FORMAT"] = "json"
+        environment["PYTHONUTF8"] = "1"
+        config = self._config or (Path(named) if (named := environment.get(CONFIG_VARIABLE)) else None)
+        if config is not None:
+            environment[CONFIG_VARIABLE] = str(config.resolve())
+        return environment
+
+    def _server(self, registry: CollectorRegistry) -> WorkerServer:
+        worker = self._settings.worker
+        try:
+            return WorkerServer(worker.bind, worker.port, registry, self.unhealthy, self.unready)
+        except OSError as error:
+            raise WorkerError(
+                f"cannot listen on {worker.bind} port {worker.port}: {error.strerror}; choose another --port"
+            ) from None
+
+    def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                bufsize=1,
+                # A terminal's Ctrl-C goes to the whole foreground group; the daemon must hear of it from us alone.
+                start_new_session=True,
+                preexec_fn=_tied_to_this_process() if sys.platform == "linux" else None,
+            )
+        except OSError as error:
+            raise WorkerError(f"cannot run {command[0]}: {error.strerror}") from None
+
+    def _watch(self, jvm: subprocess.Popen[str], readers: Sequence[threading.Thread]) -> None:
+        grace = self._settings.worker.grace_seconds
+        asked: float | None = None
+        while jvm.poll() is None:
+            if self._signals and asked is None:
+                asked = time.monotonic()
+                self._log.info("stopping", grace_seconds=grace)
+                jvm.terminate()
+            if self._signals > 1:
+                jvm.kill()
+                raise WorkerError("stopped at once, as asked; what was not checkpointed will be read again")
+            if asked is not None and time.monotonic() - asked > grace:
+                jvm.kill()
+                raise WorkerError(
+                    f"the daemon did not stop within {grace:g} s and was killed; what was not checkpointed "
+                    "will be read again"
+                )
+            time.sleep(POLL_SECONDS)
+        for reader in readers:
+            reader.join(timeout=2)
+        if asked is None:
+            hint = self._output.hint()
+            raise WorkerError(
+                f"the Kinesis Client Library ended by itself ({_status(jvm.returncode)})"
+                + (f"; its last error: {hint}" if hint else "")
+            )
+        if self._output.shutdown_failed:
+            raise WorkerError(
+                "the daemon's shutdown did not end within its grace; what was not checkpointed will be read "
+                "again; raise worker.grace_seconds"
+            )
+        self._log.info("stopped", seconds=round(time.monotonic() - asked, 1))
+
+    def _end_all(self, jvm: subprocess.Popen[str]) -> None:
+        left = [one.pid for one in processes.observe(jvm.pid) if one.kind == processes.CHILD]
+        # Once the JVM is gone its children are nobody's; the last look knows them.
+        left += [pid for pid in self._book.living_children if pid not in left]
+        if jvm.poll() is None:
+            jvm.kill()
+        jvm.wait()
+        killed = processes.end(left, CHILD_SECONDS)
+        if killed:
+            self._log.warning("children killed", children=killed)
+
+    def _keep_house(self) -> None:
+        began = told = time.monotonic()
+        while not self._ended.wait(HOUSEKEEPING_SECONDS):
+            try:
+                self.keep_house()
+            except Exception:  # the next round may work, and the worker does without
+                self._log.error("housekeeping failed", exc_info=True)
+            now = time.monotonic()
+            if not self._output.initialized and now - told >= PROGRESS_SECONDS:
+                told = now
+                self._log.info("the KCL sets up its leases", seconds=round(now - began))
+
+    def keep_house(self) -> None:
+        """One round: who runs, what they use, and the books of those that ended."""
+        if self._metrics is None or self._jvm is None:
+            return
+        # Files first: a child that has one by now and is not among the running ones has ended.
+        with_files = self._metrics.pids()
+        ended = self._book.update(processes.observe(self._jvm.pid), with_files)
+        self._metrics.bury(ended & with_files)
+
+    def unhealthy(self) -> list[str]:
+        """Why the worker does not run."""
+        if self._jvm is None or self._jvm.poll() is not None:
+            return ["the daemon does not run"]
+        return []
+
+    def unready(self) -> list[str]:
+        """Why the worker is not at work."""
+        why = self.unhealthy()
+        if self._signals:
+            why.append("it is stopping")
+        if not self._output.initialized:
+            why.append("the KCL sets up its leases")
+        stores = {} if self._metrics is None else self._metrics.gauges().get(STORES_AVAILABLE.name, {})
+        why += [f"stores do not answer {shard}" for shard, value in sorted(stores.items()) if value == 0]
+        return why
+
+    def values(self) -> SupervisorValues:
+        """What is true now, for /metrics."""
+        gauges = {} if self._metrics is None else self._metrics.gauges()
+        return SupervisorValues(
+            now=self._clock.seconds(),
+            checkpoint_timestamps=gauges.get(CHECKPOINT_TIMESTAMP.name, {}),
+            shards_owned=len({shard for by_shard in gauges.values() for shard in by_shard}),
+            ready=not self.unready(),
+            children_exited=self._book.exited,
+            processes=self._book.processes,
+            cpu_seconds=self._book.cpu_seconds,
+            memory_bytes=self._book.memory_bytes,
+            versions=self._versions,
+        )
+
+
+def _reader(stream: IO[str] | None, take: Callable[[str], None], name: str) -> threading.Thread:
+    def read() -> None:
+        for line in stream or ():
+            try:
+                take(line)
+            except (
+                Exception
+            ):  # a line that cannot be logged must not stop the reading, or the daemon would block
+                logs.get_logger().error("line lost", exc_info=True)
+
+    thread = threading.Thread(target=read, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _tied_to_this_process() -> Callable[[], None]:
+    # All that allocates is done before the fork.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def before_exec() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return before_exec
+
+
+def _status(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

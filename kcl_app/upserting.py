@@ -1,0 +1,322 @@
+"""Step 3 of a batch: bring item changes into `scheduling-items`, whatever else writes there.
+
+`processors.upserts` decides; this module reads and writes. A write whose condition fails, or whose answer is lost, is
+decided again on what is then stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from emr_plugins.host import PluginHost
+from processors.decoding import Candidate, Decoded, ItemChanges
+from processors.errors import Reject, Retry
+from processors.impacts import Change, Impacts
+from processors.items import Item, WorkingHours
+from processors.keys import ProviderKey
+from processors.times import SECOND, Interval
+from processors.upserts import Copy, Owner, Rewrite, Verdict, impacts_at, judge, judge_full
+
+from .clock import Clock
+from .providers import Providers
+from .stores.base import Outcome, Put, Row, Store, Table
+from .stores.rows import copy_key, copy_row, owner_key, owner_row, read_copy, read_owner
+
+TOMBSTONE_SECONDS = 45 * 86_400
+"""How long an item stays after its time and its last change: longer than stream and dead letters keep an event
+together (7 and 30 days), so that no late copy of an older event can find it gone."""
+
+OWNER_SLACK_SECONDS = 30 * 86_400
+"""By how much an owner record outlives its item, so that small moves need not touch it."""
+
+MAX_HOLDERS = 99
+"""An item's copies and its owner record are written in one transaction, which holds 100."""
+
+ROUNDS = 25
+"""How often a change is decided again before the batch as a whole waits: others keep writing the same item."""
+
+
+@dataclass(slots=True)
+class Upserted:
+    """What became of the changes of a batch.
+
+    Attributes:
+        applied: changes written.
+        superseded: changes older than what is stored, or than another of the batch.
+        replayed: changes whose revision was stored already.
+        rejected: changes that the stores cannot take, with the reason.
+        impacts: what is to be recomputed, by tenant and emr.
+        causes: for each provider impacted, the newest record that did it.
+        settled_by: items whose stored impacts are all settled once `impacts` is.
+    """
+
+    applied: list[Candidate] = field(default_factory=list)
+    superseded: list[Candidate] = field(default_factory=list)
+    replayed: list[Candidate] = field(default_factory=list)
+    rejected: list[tuple[Candidate, Reject]] = field(default_factory=list)
+    impacts: dict[tuple[str, str], Impacts] = field(default_factory=dict)
+    causes: dict[ProviderKey, Decoded] = field(default_factory=dict)
+    settled_by: list[Item] = field(default_factory=list)
+
+    def touch(self, candidate: Candidate, impacts: Impacts) -> None:
+        """Note what a change touches."""
+        tenant, emr = candidate.item.key.tenant, candidate.item.key.emr
+        self.impacts.setdefault((tenant, emr), Impacts()).update(impacts)
+        for provider in impacts.providers():
+            self.causes[ProviderKey(tenant, emr, provider)] = candidate.source
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A write of one item's copy (and before it, for a new item, of its owner record)."""
+
+    group: ItemChanges
+    candidate: Candidate
+    provider: ProviderKey
+    copy: Copy
+    write: Put
+    owner_write: Put | None
+
+
+class Upserter:
+    """Writes item changes.
+
+    Args:
+        store: the tables.
+        providers: what is in memory of them.
+        host: the plugins.
+        clock: the clock.
+        items_per_provider: live items of one provider, at most.
+    """
+
+    def __init__(
+        self, store: Store, providers: Providers, host: PluginHost, clock: Clock, items_per_provider: int
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._host = host
+        self._clock = clock
+        self._items_per_provider = items_per_provider
+
+    def run(self, groups: Iterable[ItemChanges]) -> Upserted:
+        """Bring the changes of a batch in, the newest of each item.
+
+        Raises:
+            Retry: a store cannot be used now; what was written is found again as a replay.
+        """
+        done = Upserted()
+        stale: dict[ProviderKey, int] = {}
+        pending = list(groups)
+        full: set[int] = set()  # groups that need the owner record, by identity
+        for _ in range(ROUNDS):
+            again: list[ItemChanges] = []
+            plans: list[_Plan] = []
+            for group in pending:
+                try:
+                    if id(group) in full:
+                        finished = self._full(group, done, stale)
+                    else:
+                        finished = self._local(group, done, stale, plans, full)
+                except Reject as reject:
+                    finished = self._next(group, done, reject)
+                if not finished:
+                    again.append(group)
+            again.extend(self._write(plans, done, stale, full))
+            pending = again
+            if not pending:
+                for key, since in stale.items():
+                    if not self._providers.loaded_since(key, since):
+                        self._providers.forget(key)
+                return done
+        raise Retry("items keep changing under this worker's hands")
+
+    def _next(self, group: ItemChanges, done: Upserted, reject: Reject) -> bool:
+        """Set the newest change aside and go on with the next: only one that applied supersedes."""
+        done.rejected.append((group.candidates.pop(0), reject))
+        return not group.candidates
+
+    def _finish(self, group: ItemChanges, outcome: list[Candidate], done: Upserted) -> None:
+        outcome.append(group.candidates[0])
+        done.superseded.extend(group.candidates[1:])
+
+    def _local(
+        self,
+        group: ItemChanges,
+        done: Upserted,
+        stale: dict[ProviderKey, int],
+        plans: list[_Plan],
+        full: set[int],
+    ) -> bool:
+        """Decide by the provider's own copy. True if the group is finished or its write is planned."""
+        candidate = group.candidates[0]
+        new = candidate.item
+        if len(new.providers) != 1:
+            full.add(id(group))
+            return False
+        key = ProviderKey(new.key.tenant, new.key.emr, new.providers[0])
+        state = self._providers.get(key)
+        copy = state.copy_of(new.key)
+        expires_at = self._expires_at(new)
+        verdict = judge(new, copy, expires_at)
+        if verdict is Verdict.SUPERSEDED:
+            done.superseded.extend(group.candidates)
+            return True
+        if verdict is Verdict.FULL:
+            full.add(id(group))
+            return False
+        if verdict is Verdict.REPLAY:
+            assert copy is not None  # a replay is of what is stored
+            done.settled_by.append(copy.item)
+            self._take_over(candidate, copy.impacts, done, stale, key, state.loaded)
+            self._finish(group, done.replayed, done)
+            return True
+        if verdict is Verdict.NEW and len(state.calendar) >= self._items_per_provider:
+            raise Reject(
+                "too_many_items", f"the provider has {self._items_per_provider} items, the most allowed"
+            )
+        old = copy.item if copy is not None else None
+        impacts = impacts_at(key.provider, old, new, lambda provider, change: self._impact(key, change))
+        if copy is not None and (inherited := state.unsettled(copy)):
+            impacts.update(inherited)
+            self._mark_stale(new, inherited, stale, key, state.loaded)
+        owner_expires_at = copy.owner_expires_at if copy else self._owner_expires_at(expires_at)
+        written = Copy(key.provider, new, impacts, owner_expires_at)
+        now = self._clock.now().isoformat()
+        owner_write = None
+        if verdict is Verdict.NEW:
+            owner = Owner(new.key, new.providers, new.providers, new.revision, impacts, owner_expires_at)
+            owner_write = Put(Table.ITEMS, owner_row(owner, now), None)
+        expect = copy.item.revision.encode() if copy is not None else None
+        write = Put(Table.ITEMS, copy_row(written, now, expires_at), expect)
+        plans.append(_Plan(group, candidate, key, written, write, owner_write))
+        return True
+
+    def _write(
+        self, plans: list[_Plan], done: Upserted, stale: dict[ProviderKey, int], full: set[int]
+    ) -> list[ItemChanges]:
+        """Write what was planned, owner records before copies; the groups to decide again."""
+        again: list[ItemChanges] = []
+        new = [plan for plan in plans if plan.owner_write is not None]
+        ready = [plan for plan in plans if plan.owner_write is None]
+        for plan, outcome in zip(
+            new, self._store.write([p.owner_write for p in new if p.owner_write]), strict=True
+        ):
+            if outcome is Outcome.APPLIED:
+                ready.append(plan)
+            else:
+                self._providers.forget(plan.provider)
+                full.add(id(plan.group))
+                again.append(plan.group)
+        for plan, outcome in zip(ready, self._store.write([plan.write for plan in ready]), strict=True):
+            if outcome is Outcome.APPLIED:
+                self._providers.get(plan.provider).put(plan.copy)
+                done.touch(plan.candidate, plan.copy.impacts)
+                done.settled_by.append(plan.copy.item)
+                self._finish(plan.group, done.applied, done)
+                continue
+            if outcome is Outcome.TOO_LARGE:
+                reject = Reject("too_large", "the item is larger than the table takes")
+                if self._next(plan.group, done, reject):
+                    continue
+            else:
+                self._providers.forget(plan.provider)
+                if plan.owner_write is not None:
+                    full.add(id(plan.group))
+            again.append(plan.group)
+        return again
+
+    def _full(self, group: ItemChanges, done: Upserted, stale: dict[ProviderKey, int]) -> bool:
+        """Decide by the owner record and all copies, and rewrite them in one transaction."""
+        candidate = group.candidates[0]
+        new = candidate.item
+        tenant, emr = new.key.tenant, new.key.emr
+        owner, copies = self._read_all(new)
+        expires_at = self._expires_at(new)
+
+        def impact(provider: str, change: Change) -> tuple[Interval, ...] | None:
+            return self._impact(ProviderKey(tenant, emr, provider), change)
+
+        verdict, impacts, rewrite = judge_full(new, owner, copies, impact, expires_at, OWNER_SLACK_SECONDS)
+        read = self._providers.newest_load() + 1  # everything in memory was read before
+        if verdict is Verdict.SUPERSEDED:
+            done.superseded.extend(group.candidates)
+            return True
+        if verdict is Verdict.REPLAY:
+            self._take_over(candidate, impacts, done, stale, None, read)
+            self._finish(group, done.replayed, done)
+            return True
+        assert rewrite is not None  # the only other verdict comes with one
+        if len(rewrite.copies) > MAX_HOLDERS:
+            raise Reject("too_large", f"the item has belonged to more than {MAX_HOLDERS} providers")
+        outcome = self._store.transact(self._puts(rewrite, expires_at))
+        if outcome is Outcome.TOO_LARGE:
+            raise Reject("too_large", "the item is larger than the table takes")
+        if outcome is not Outcome.APPLIED:
+            return False
+        self._take_over(candidate, impacts, done, stale, None, read)
+        for copy in rewrite.copies:
+            self._providers.forget(ProviderKey(tenant, emr, copy.provider))
+        self._finish(group, done.applied, done)
+        return True
+
+    def _read_all(self, item: Item) -> tuple[Owner | None, list[Copy]]:
+        key = item.key
+        at = owner_key(key)
+        row = self._store.get(Table.ITEMS, [at]).get(at)
+        owner = read_owner(row, key) if row is not None else None
+        holders = sorted({*(owner.holders if owner else ()), *item.providers})
+        keys = {copy_key(key, provider): provider for provider in holders}
+        rows: dict[tuple[str, str], Row] = self._store.get(Table.ITEMS, list(keys)) if keys else {}
+        return owner, [read_copy(row, key.tenant, key.emr, keys[at]) for at, row in rows.items()]
+
+    def _puts(self, rewrite: Rewrite, expires_at: int | None) -> list[Put]:
+        now = self._clock.now().isoformat()
+        expect = rewrite.owner_expect.encode() if rewrite.owner_expect else None
+        puts = [Put(Table.ITEMS, owner_row(rewrite.owner, now), expect)]
+        for copy in rewrite.copies:
+            read = rewrite.copies_expect[copy.provider]
+            row = copy_row(copy, now, expires_at)
+            puts.append(Put(Table.ITEMS, row, read.encode() if read else None))
+        return puts
+
+    def _take_over(
+        self,
+        candidate: Candidate,
+        impacts: Impacts,
+        done: Upserted,
+        stale: dict[ProviderKey, int],
+        own: ProviderKey | None,
+        read: int,
+    ) -> None:
+        """Settle impacts that were found stored."""
+        done.touch(candidate, impacts)
+        self._mark_stale(candidate.item, impacts, stale, own, read)
+
+    @staticmethod
+    def _mark_stale(
+        item: Item, impacts: Impacts, stale: dict[ProviderKey, int], own: ProviderKey | None, read: int
+    ) -> None:
+        """Have providers read afresh, unless what is in memory was read with or after the impacts.
+
+        Impacts found stored may be of writes that memory does not hold. Those of the provider whose own state showed
+        them (`own`, loaded as number `read`) are in that state.
+        """
+        for provider in impacts.providers():
+            key = ProviderKey(item.key.tenant, item.key.emr, provider)
+            if key != own:
+                stale[key] = max(stale.get(key, 0), read)
+
+    def _impact(self, key: ProviderKey, change: Change) -> tuple[Interval, ...] | None:
+        zone = self._providers.get(key).calendar.zone(self._host.zone(key.tenant))
+        return self._host.impact(key, zone, change)
+
+    def _expires_at(self, item: Item) -> int | None:
+        if isinstance(item.body, WorkingHours) and item.body.counts:
+            return None  # the provider's zone would change without an event
+        hull = item.body.hull()
+        return self._clock.expiry_after(hull[1] / SECOND if hull else 0, TOMBSTONE_SECONDS)
+
+    @staticmethod
+    def _owner_expires_at(expires_at: int | None) -> int | None:
+        return None if expires_at is None else expires_at + OWNER_SLACK_SECONDS

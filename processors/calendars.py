@@ -1,0 +1,93 @@
+"""One provider's items in memory, found by day."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
+
+from . import times
+from .items import Item, WorkingHours
+
+_WIDE = 40
+"""Items longer than this many days are looked at for every day rather than listed under each."""
+
+Name = tuple[str, str]
+"""Kind and id."""
+
+
+class Calendar:
+    """The items that one provider has now, indexed by UTC day, so that a day's items are found without reading all.
+
+    Args:
+        items: what it starts with.
+    """
+
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        self._items: dict[Name, Item] = {}
+        self._days: dict[int, set[Name]] = defaultdict(set)
+        self._wide: set[Name] = set()
+        for item in items:
+            self.put(item)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, kind: str, id_: str) -> Item | None:
+        """The item, if the provider has it."""
+        return self._items.get((kind, id_))
+
+    def put(self, item: Item) -> None:
+        """Add an item or replace it."""
+        name = (item.key.kind, item.key.id)
+        self.remove(*name)
+        self._items[name] = item
+        if not item.body.counts:
+            return
+        days = _days(item)
+        if days is None:
+            self._wide.add(name)
+        else:
+            for day in days:
+                self._days[day].add(name)
+
+    def remove(self, kind: str, id_: str) -> None:
+        """Take an item away, if it is there."""
+        name = (kind, id_)
+        old = self._items.pop(name, None)
+        if old is None or not old.body.counts:
+            return
+        days = _days(old)
+        if days is None:
+            self._wide.discard(name)
+            return
+        for day in days:
+            names = self._days[day]
+            names.discard(name)
+            if not names:
+                del self._days[day]
+
+    def zone(self, default: str) -> str:
+        """The zone of the first working_hours item by id, else `default`."""
+        first: Item | None = None
+        for name in self._wide:
+            item = self._items[name]
+            if isinstance(item.body, WorkingHours) and (first is None or item.key.id < first.key.id):
+                first = item
+        return first.body.time_zone if first is not None and isinstance(first.body, WorkingHours) else default
+
+    def on(self, day: date, zone: str) -> list[Item]:
+        """The items that can touch a local date, in the order of kind and id."""
+        names = set(self._wide)
+        for low, high in times.day_intervals(zone, day):
+            for utc_day in range(low // times.DAY, (high - 1) // times.DAY + 1):
+                names |= self._days.get(utc_day, set())
+        return [self._items[name] for name in sorted(names)]
+
+
+def _days(item: Item) -> range | None:
+    hull = item.body.hull()
+    if hull is None:
+        return None
+    low, high = hull[0] // times.DAY, (hull[1] - 1) // times.DAY
+    return None if high - low > _WIDE else range(low, high + 1)

@@ -1,0 +1,120 @@
+"""Step 1 and 2 of a batch: records → events → item changes, and the changes of each item brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from .envelope import Event, Limits, Record, read_event
+from .errors import Reject
+from .items import Item, ItemChange
+from .keys import ItemKey, ProviderKey
+from .revisions import Revision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A record that was understood.
+
+    Attributes:
+        record: as it came.
+        event: the envelope.
+        items: the items as they are from now on; each with the event's revision.
+    """
+
+    record: Record
+    event: Event
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rejected:
+    """A record that is set aside.
+
+    Attributes:
+        record: as it came.
+        reason: the short word.
+        detail: which field and why; holds no input value.
+        event: the envelope, where it got that far.
+    """
+
+    record: Record
+    reason: str
+    detail: str
+    event: Event | None = None
+
+
+def decode(
+    record: Record, plugins: Callable[[Event], Sequence[ItemChange]], limits: Limits
+) -> Decoded | Rejected:
+    """What a record says.
+
+    Args:
+        record: one record of the stream.
+        plugins: turns an event into item changes, or raises a Reject.
+        limits: sizes past which it is rejected.
+    """
+    event: Event | None = None
+    try:
+        event = read_event(record.data, limits)
+        changes = plugins(event)
+    except Reject as reject:
+        return Rejected(record, reject.reason, reject.detail, event)
+    sequence = event.sequence if event.sequence is not None else record.sequence()
+    return Decoded(
+        record,
+        event,
+        tuple(
+            Item(
+                ItemKey(event.tenant, event.emr, change.kind, change.id),
+                change.providers,
+                Revision.of(change.version, event.time, sequence),
+                change.body,
+            )
+            for change in changes
+        ),
+    )
+
+
+def providers_named(items: Iterable[Item]) -> list[ProviderKey]:
+    """The providers that items name, each once, in order."""
+    return list(
+        dict.fromkeys(
+            ProviderKey(item.key.tenant, item.key.emr, provider)
+            for item in items
+            for provider in item.providers
+        )
+    )
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """One change of an item in a batch, and the record that it came in."""
+
+    item: Item
+    source: Decoded
+
+
+@dataclass(slots=True, eq=False)
+class ItemChanges:
+    """All changes of one item in a batch, the newest first.
+
+    Only a change that applied supersedes the older ones: if the newest turns out to be a reject, the next is tried.
+    """
+
+    key: ItemKey
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+def coalesce(decoded: Iterable[Decoded]) -> list[ItemChanges]:
+    """The changes of a batch by item, the newest revision of each first."""
+    groups: dict[ItemKey, ItemChanges] = {}
+    for source in decoded:
+        for item in source.items:
+            group = groups.get(item.key)
+            if group is None:
+                group = groups[item.key] = ItemChanges(item.key)
+            group.candidates.append(Candidate(item, source))
+    for group in groups.values():
+        group.candidates.sort(key=lambda candidate: candidate.item.revision, reverse=True)
+    return list(groups.values())
