@@ -337,12 +337,13 @@ class _Schedule(_Resource):
 
     def content(self, subject: str | None, context: Context) -> Content:
         status: Literal["active", "cancelled"] = "active" if self.active else "cancelled"
-        return WorkingHours(status=status, time_zone=_zone(self.extension, context)), (subject or self.id,)
+        return WorkingHours(status=status, time_zone=_zone(self.extension)), (subject or self.id,)
 
 
-def _zone(extensions: Iterable[_Extension], context: Context) -> str:
+def _zone(extensions: Iterable[_Extension]) -> str | None:
+    """The zone that a timezone extension names; without one the calendar's own, else the tenant's, is meant."""
     named = {extension.url: extension.value_code for extension in extensions}
-    return next((named[url] for url in ZONE_EXTENSIONS if url in named), context.zone)
+    return next((named[url] for url in ZONE_EXTENSIONS if url in named), None)
 
 
 class _Participant(_Fhir):
@@ -458,14 +459,15 @@ class _PractitionerRole(_Resource):
     extension: list[_Extension] = []
 
     def content(self, subject: str | None, context: Context) -> Content:
-        zone = _zone(self.extension, context)
+        named = _zone(self.extension)
+        zone = named or context.zone  # of dates that are given as instants
         start, end = self.period.local("period", zone)
         locations = {location.id_of("Location") for location in self.location}
         location_id = locations.pop() if len(locations) == 1 else None
         away = (n.periods(f"notAvailable.{i}.during", zone) for i, n in enumerate(self.not_available))
         body = WorkingHours(
             status="active" if self.active else "cancelled",
-            time_zone=zone,
+            time_zone=named,
             effective_from=start and start.first,
             effective_until=end and end.last,
             weekly=tuple(hours for entry in self.available_time for hours in entry.hours(location_id)),

@@ -39,14 +39,12 @@ class StandardPlugin(StandardEnginePlugin):
     api_version = API_VERSION
 
     def decode(self, event: Event, context: Context) -> Iterable[ItemChange]:
-        """One item for each event; a missing `time_zone` is the tenant's."""
+        """One item for each event."""
         if event.type not in RESERVED_TYPES:
             raise Reject("invalid_data", f"type: must be one of {', '.join(sorted(RESERVED_TYPES))}")
         data = event.payload()
         if not isinstance(data, dict):
             raise Reject("invalid_data", "data: must be a JSON object")
-        if event.type == "working_hours" and data.get("time_zone") is None:
-            data = {**data, "time_zone": context.zone}
         header = _validated(_Header, data)
         body = _validated(BODIES[event.type], data)
         provider = header.provider_id

@@ -89,7 +89,7 @@ class BatchEngine:
         cached_items: int = 100_000,
         step: Step | None = None,
     ) -> None:
-        self._host = host
+        self.host = host
         self._limits = limits
         self._observer = observer
         self._step: Step = step or (lambda name, seconds: None)
@@ -156,7 +156,7 @@ class BatchEngine:
         decoded: list[Decoded] = []
         rejected: list[Rejected] = []
         for record in records:
-            one = decode(record, self._host.decode, self._limits)
+            one = decode(record, self.host.decode, self._limits)
             if isinstance(one, Decoded):
                 decoded.append(one)
             else:

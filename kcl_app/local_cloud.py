@@ -327,7 +327,7 @@ def deploy(settings: Settings, shards: int | None = None) -> None:
             now = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
             _check_updatable(settings, stack, now.get("ShardCount"), shards)
             same = all(now.get(key) == value for key, value in values.items())
-            if not same or client.get_template(StackName=name)["TemplateBody"] != body:
+            if not same or str(client.get_template(StackName=name)["TemplateBody"]) != body:
                 if shards is None and "ShardCount" in now:
                     parameters.append({"ParameterKey": "ShardCount", "UsePreviousValue": True})
                 client.update_stack(StackName=name, TemplateBody=body, Parameters=parameters)
@@ -490,7 +490,8 @@ def _require_free(port: int) -> None:
     holder = "another program"
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", 0) == port
+            if listens and connection.pid:
                 holder = f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except psutil.Error:
         pass  # not ours to see

@@ -7,9 +7,6 @@ from functools import partial
 from typing import Any
 
 from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
-from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
@@ -17,6 +14,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
     TokenRetrievalError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
 )
 
 from . import wiring

@@ -19,7 +19,7 @@ class Usage:
     Args:
         kind: ``jvm``, ``child`` or ``supervisor``.
         pid: its id.
-        started: seconds since the epoch; with the pid it is unique.
+        started: seconds since the epoch.
         cpu_seconds: user and system time so far.
         memory_bytes: resident memory.
     """
@@ -40,10 +40,9 @@ class ProcessBook:
     processes: Mapping[str, int] = field(default_factory=dict)
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
-    _cpu: dict[tuple[str, int, float], float] = field(default_factory=dict)
+    _cpu: dict[tuple[str, int], float] = field(default_factory=dict)
     _of_ended: dict[str, float] = field(default_factory=dict)
-    living_children: set[int] = field(default_factory=set)
-    """Their pids, at the last look."""
+    _running: list[Usage] = field(default_factory=list)
 
     def update(self, usages: Iterable[Usage], also_known: Iterable[int] = ()) -> set[int]:
         """Take in what runs now.
@@ -56,11 +55,10 @@ class ProcessBook:
             Pids of the children that ended since the last time.
         """
         running = list(usages)
-        now = {(one.kind, one.pid, one.started): one.cpu_seconds for one in running}
+        now = {(one.kind, one.pid): one.cpu_seconds for one in running}
         for key, seconds in self._cpu.items():
-            if key in now:
-                now[key] = max(now[key], seconds)
-            else:
+            # Less than before: the pid is another process's now.
+            if key not in now or now[key] < seconds:
                 self._of_ended[key[0]] = self._of_ended.get(key[0], 0.0) + seconds
         self._cpu = now
         cpu = defaultdict(float, self._of_ended)
@@ -71,11 +69,15 @@ class ProcessBook:
             memory[one.kind] += one.memory_bytes
         self.cpu_seconds, self.memory_bytes = dict(cpu), dict(memory)
         self.processes = {JVM: 0, CHILD: 0, SUPERVISOR: 0, **Counter(one.kind for one in running)}
-        living = {one.pid for one in running if one.kind == CHILD}
-        ended = (self.living_children | set(also_known)) - living
-        self.living_children = living
+        children_before = {one.pid for one in self.living(CHILD)}
+        self._running = running
+        ended = (children_before | set(also_known)) - {one.pid for one in self.living(CHILD)}
         self.exited += len(ended)
         return ended
+
+    def living(self, kind: str) -> list[Usage]:
+        """What ran at the last look, of one kind."""
+        return [one for one in self._running if one.kind == kind]
 
 
 def observe(jvm_pid: int) -> list[Usage]:
@@ -107,20 +109,23 @@ def _usage(kind: str, process: psutil.Process) -> Usage | None:
         return None
 
 
-def end(pids: Iterable[int], seconds: float) -> int:
+def end(usages: Iterable[Usage], seconds: float) -> int:
     """Wait for processes to end, then kill those that did not.
 
     Args:
-        pids: they, as seen by `observe` just before.
+        usages: they, as seen before; one whose pid another has got meanwhile is left alone.
         seconds: how long to wait.
 
     Returns:
         How many had to be killed.
     """
     processes = []
-    for pid in pids:
+    for one in usages:
         try:
-            processes.append(psutil.Process(pid))
+            process = psutil.Process(one.pid)
+            # The clock that both were read from may have been set right meanwhile, by a little.
+            if abs(process.create_time() - one.started) < 2:
+                processes.append(process)
         except psutil.Error:
             continue
     _, left = psutil.wait_procs(processes, timeout=seconds)

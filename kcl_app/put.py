@@ -271,7 +271,7 @@ class Sender:
         stream: str,
         *,
         lanes: int = 4,
-        retries: Retries = Retries(),  # noqa: B008 - frozen
+        retries: Retries = Retries(),
     ) -> None:
         self._client, self._settings, self._stream, self._retries = client, settings, stream, retries
         self._filling = [Batch() for _ in range(lanes)]

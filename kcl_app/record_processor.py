@@ -16,12 +16,13 @@ from typing import Any, NoReturn, Protocol
 
 from amazon_kclpy.checkpoint_error import CheckpointError
 from amazon_kclpy.v3.processor import RecordProcessorBase
+from structlog.contextvars import bind_contextvars
 
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
 
 from .batch import BatchEngine
-from .logs import bind, get_logger
+from .logs import get_logger
 from .metrics import WorkerMetrics
 from .observing import MetricsObserver
 
@@ -73,7 +74,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
     def initialize(self, initialize_input: Any) -> None:
         """The daemon names the shard. The checkpoint it starts from may be none (a fresh shard)."""
         self._shard = str(initialize_input.shard_id)
-        bind(shard=self._shard)
+        bind_contextvars(shard=self._shard)
         self._metrics.stores_available.labels(self._shard).set(1)
         self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
         self._log.info("shard taken", sequence_number=initialize_input.sequence_number)
@@ -125,7 +126,9 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 if waited > self._give_up_seconds:
                     raise Fatal(f"gave up after {waited:.0f} s: {error}") from error
                 pause = random.uniform(0.05, min(30.0, 0.2 * 2 ** min(attempt, 10)))
-                self._log.warning("the batch waits", why=str(error), attempt=attempt + 1, pause_seconds=round(pause, 2))
+                self._log.warning(
+                    "the batch waits", why=str(error), attempt=attempt + 1, pause_seconds=round(pause, 2)
+                )
                 self._sleep(pause)
                 continue
             self._metrics.stores_available.labels(self._shard).set(1)
@@ -194,5 +197,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
 
     def _end(self, what: str, error: Exception) -> NoReturn:
         """End the process: nothing after this may be reported as done."""
-        self._log.error(what, error_type=type(error).__name__, why=str(error) if isinstance(error, Fatal) else None)
+        self._log.error(
+            what, error_type=type(error).__name__, why=str(error) if isinstance(error, Fatal) else None
+        )
         raise SystemExit(STATE_UNKNOWN)

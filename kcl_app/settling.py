@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from typing import Protocol
 
 from emr_plugins.host import PluginHost
 from processors import times
@@ -56,8 +55,8 @@ class Work:
     done: tuple[str, set[date]] = field(default_factory=lambda: ("", set()))
 
 
-class Observer(Protocol):
-    """Told what was written, for metrics."""
+class Observer:
+    """Told what was written, for metrics; this one does not listen."""
 
     def provider_day(self, plugin: str, status: str, spans: int) -> None:
         """One provider-day was written."""

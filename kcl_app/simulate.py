@@ -204,8 +204,8 @@ class _Clinics:
                 event = self._hand_over(provider)
             else:
                 event = rng.choices(kinds, cum_weights=chances)[0](provider)
-            # Where there was nothing to change or no place left, a slot can always come or change.
-            yield event or self._slot(provider)
+            # Where no place was left, somebody cancels; where there is nothing to change, a slot can always come.
+            yield event or self._cancel(provider) or self._slot(provider)
 
     def _event(self, provider: _Provider, kind: str, data: dict[str, Any]) -> Event:
         self._number += 1
@@ -228,8 +228,9 @@ class _Clinics:
         return f"{prefix}-{self._items}"
 
     def _instant(self, provider: _Provider, day: int, minute: int) -> str:
+        offset = provider.offsets[day]  # also for the midnight after it: clocks change later in the night
         day, minute = day + minute // 1440, minute % 1440
-        return f"{self._dates[day]}T{minute // 60:02d}:{minute % 60:02d}:00{provider.offsets[day]}"
+        return f"{self._dates[day]}T{minute // 60:02d}:{minute % 60:02d}:00{offset}"
 
     def _times(self, provider: _Provider, day: int, minute: int, minutes: int) -> dict[str, Any]:
         return {

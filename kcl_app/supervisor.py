@@ -11,28 +11,25 @@ be killed, the kernel asks the JVM.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
 from processors import __version__
 
-from . import daemon, logs, preflight, processes, wiring
+from . import daemon, jvm_process, logs, preflight, processes, wiring
 from .clock import Clock
 from .daemon_output import DaemonOutput
 from .metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
@@ -46,14 +43,13 @@ POLL_SECONDS = 0.1
 CHILD_SECONDS = 3.0
 """How long children may go on after the JVM has ended: they see the end of their input."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_PR_SET_PDEATHSIG = 1
 
 
 class WorkerError(Exception):
     """The worker could not start, or ended otherwise than it should; one line for a person."""
 
 
-class _Stopped(Exception):
+class _Stopped(Exception):  # noqa: N818 - a wish, not an error
     """A signal came before the daemon was started."""
 
 
@@ -148,10 +144,13 @@ class Supervisor:
         self._interruptible = False
         if self._signals:
             raise _Stopped
-        jvm = self._jvm = self._start(command, self._environment(folder))
+        try:
+            jvm = self._jvm = jvm_process.start(command, self._environment(folder))
+        except OSError as error:
+            raise WorkerError(f"cannot run {java}: {error.strerror}") from None
         readers = [
-            _reader(jvm.stdout, self._output.on_stdout, "daemon-stdout"),
-            _reader(jvm.stderr, self._output.on_stderr, "daemon-stderr"),
+            jvm_process.read(jvm.stdout, self._output.on_stdout, "daemon-stdout"),
+            jvm_process.read(jvm.stderr, self._output.on_stderr, "daemon-stderr"),
         ]
         server.start()
         threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
@@ -197,25 +196,6 @@ class Supervisor:
                 f"cannot listen on {worker.bind} port {worker.port}: {error.strerror}; choose another --port"
             ) from None
 
-    def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-        try:
-            return subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                bufsize=1,
-                # A terminal's Ctrl-C goes to the whole foreground group; the daemon must hear of it from us alone.
-                start_new_session=True,
-                preexec_fn=_tied_to_this_process() if sys.platform == "linux" else None,
-            )
-        except OSError as error:
-            raise WorkerError(f"cannot run {command[0]}: {error.strerror}") from None
-
     def _watch(self, jvm: subprocess.Popen[str], readers: Sequence[threading.Thread]) -> None:
         grace = self._settings.worker.grace_seconds
         asked: float | None = None
@@ -225,10 +205,8 @@ class Supervisor:
                 self._log.info("stopping", grace_seconds=grace)
                 jvm.terminate()
             if self._signals > 1:
-                jvm.kill()
                 raise WorkerError("stopped at once, as asked; what was not checkpointed will be read again")
             if asked is not None and time.monotonic() - asked > grace:
-                jvm.kill()
                 raise WorkerError(
                     f"the daemon did not stop within {grace:g} s and was killed; what was not checkpointed "
                     "will be read again"
@@ -250,13 +228,13 @@ class Supervisor:
         self._log.info("stopped", seconds=round(time.monotonic() - asked, 1))
 
     def _end_all(self, jvm: subprocess.Popen[str]) -> None:
-        left = [one.pid for one in processes.observe(jvm.pid) if one.kind == processes.CHILD]
-        # Once the JVM is gone its children are nobody's; the last look knows them.
-        left += [pid for pid in self._book.living_children if pid not in left]
+        # Once the JVM is gone its children are nobody's; the last look still knows them.
+        children = self._book.living(processes.CHILD)
         if jvm.poll() is None:
+            children = [one for one in processes.observe(jvm.pid) if one.kind == processes.CHILD]
             jvm.kill()
         jvm.wait()
-        killed = processes.end(left, CHILD_SECONDS)
+        killed = processes.end(children, CHILD_SECONDS)
         if killed:
             self._log.warning("children killed", children=killed)
 
@@ -312,34 +290,6 @@ class Supervisor:
             memory_bytes=self._book.memory_bytes,
             versions=self._versions,
         )
-
-
-def _reader(stream: IO[str] | None, take: Callable[[str], None], name: str) -> threading.Thread:
-    def read() -> None:
-        for line in stream or ():
-            try:
-                take(line)
-            except (
-                Exception
-            ):  # a line that cannot be logged must not stop the reading, or the daemon would block
-                logs.get_logger().error("line lost", exc_info=True)
-
-    thread = threading.Thread(target=read, name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-def _tied_to_this_process() -> Callable[[], None]:
-    # All that allocates is done before the fork.
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def before_exec() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return before_exec
 
 
 def _status(code: int) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from .metrics import WorkerMetrics
+    from .observing import MetricsObserver
     from .stores.dynamodb import Observe
 
 LOCAL_CREDENTIALS = {
@@ -154,15 +155,24 @@ def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
     from .observing import MetricsObserver
 
     observer = MetricsObserver(metrics)
+    made = engine_on(store(settings, observer.store_call), settings, observer)
+    metrics.plugins_refused.set(len(made.host.registry.refused))
+    return made
+
+
+def engine_on(store: Store, settings: Settings, observer: MetricsObserver | None = None) -> BatchEngine:
+    """The batch engine on a store, counting if there is someone to count."""
+    from .settling import Observer
+
     return BatchEngine(
-        store(settings, observer.store_call),
+        store,
         blobs(settings),
-        plugin_host(settings, observer.plugin_call),
+        plugin_host(settings, observer.plugin_call if observer else None),
         clock(settings),
         settings.limits.limits(),
-        observer,
+        observer or Observer(),
         history_days=settings.horizon.history_days,
         horizon_days=settings.horizon.days,
         cached_items=settings.worker.cached_items,
-        step=observer.step,
+        step=observer.step if observer else None,
     )

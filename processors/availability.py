@@ -75,7 +75,7 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
 
     for body in live:
         if isinstance(body, WorkingHours):
-            _offer_weekly(body, within, overrides.keys(), offers)
+            _offer_weekly(body, body.time_zone or zone, within, overrides.keys(), offers)
     for date_, bodies in overrides.items():
         if timedelta(0) <= day - date_ <= timedelta(1):
             for body in bodies:
@@ -100,12 +100,12 @@ def _since_midnight(clock: time) -> int:
 
 def _offer_weekly(
     body: WorkingHours,
+    zone: str,
     within: tuple[Interval, ...],
     overridden: Iterable[date],
     offers: dict[OfferKey, list[Offered]],
 ) -> None:
     """Add what weekly hours offer to `offers`, for all dates of theirs that can reach into the day."""
-    zone = body.time_zone
     first = times.local_date(zone, within[0][0]) - timedelta(days=1)
     last = times.local_date(zone, within[-1][1] - 1)
     away = None
@@ -122,13 +122,13 @@ def _offer_weekly(
                 continue
             intervals = _on_date(hours, day, zone)
             if body.not_available:
-                away = _away(body, within) if away is None else away
+                away = _away(body, zone, within) if away is None else away
                 intervals = list(_without(intervals, away))
             for low, high in intervals:
                 offers[hours.location_id, hours.service_types].append((low, high, hours.capacity))
 
 
-def _away(body: WorkingHours, within: tuple[Interval, ...]) -> list[Interval]:
+def _away(body: WorkingHours, zone: str, within: tuple[Interval, ...]) -> list[Interval]:
     """The times in which these hours do not hold, near the day, sorted; open ends reach past it."""
     low, high = within[0][0] - 2 * times.DAY, within[-1][1] + 2 * times.DAY
     found = []
@@ -137,11 +137,11 @@ def _away(body: WorkingHours, within: tuple[Interval, ...]) -> list[Interval]:
         if period.start is not None:
             start = times.instant(period.start)
         elif period.first is not None:
-            start = times.start_of_day(body.time_zone, period.first)
+            start = times.start_of_day(zone, period.first)
         if period.end is not None:
             end = times.instant(period.end)
         elif period.last is not None:
-            end = times.start_of_day(body.time_zone, period.last + timedelta(days=1))
+            end = times.start_of_day(zone, period.last + timedelta(days=1))
         if start < end:
             found.append((start, end))
     return sorted(found)

@@ -68,13 +68,13 @@ class Calendar:
                 del self._days[day]
 
     def zone(self, default: str) -> str:
-        """The zone of the first working_hours item by id, else `default`."""
-        first: Item | None = None
-        for name in self._wide:
-            item = self._items[name]
-            if isinstance(item.body, WorkingHours) and (first is None or item.key.id < first.key.id):
-                first = item
-        return first.body.time_zone if first is not None and isinstance(first.body, WorkingHours) else default
+        """The zone of the first working_hours item by id that names one, else `default`."""
+        named = [
+            (name, body.time_zone)
+            for name in self._wide
+            if isinstance(body := self._items[name].body, WorkingHours) and body.time_zone is not None
+        ]
+        return min(named)[1] if named else default
 
     def on(self, day: date, zone: str) -> list[Item]:
         """The items that can touch a local date, in the order of kind and id."""

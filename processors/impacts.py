@@ -83,10 +83,10 @@ def _effective(body: WorkingHours) -> Touched:
 def rezones(change: Change) -> bool:
     """Whether the change can move the provider's zone: a working_hours item comes, goes or names another zone."""
 
-    def names(item: Item | None) -> str | None:
+    def names(item: Item | None) -> tuple[str | None] | None:
         if item is None or not isinstance(item.body, WorkingHours) or not item.body.counts:
             return None
-        return item.body.time_zone
+        return (item.body.time_zone,)
 
     return names(change.old) != names(change.new)
 

@@ -198,13 +198,14 @@ class WorkingHours(Body):
     """Weekly hours in a time zone, between two dates (both included).
 
     Attributes:
-        time_zone: IANA name; the first working_hours item of a provider gives its calendar the zone.
+        time_zone: IANA name; None reads the hours in the zone of the provider's calendar, which is that of its first
+            working_hours item (by id) that names one, else the tenant's.
         not_available: times in which these hours, and only these, do not hold.
     """
 
     kind: ClassVar[str] = "working_hours"
     status: ActiveStatus = "active"
-    time_zone: ZoneName
+    time_zone: ZoneName | None = None
     effective_from: BoundDate | None = None
     effective_until: BoundDate | None = None
     weekly: Annotated[tuple[WeeklyHours, ...], BeforeValidator(_list)] = Field(default=(), max_length=1000)

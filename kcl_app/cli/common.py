@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from kcl_app import wiring
 from kcl_app.settings import Settings, load
+from kcl_app.stores.base import Store
+from processors.errors import Fatal, Retry
 
 Config = Annotated[
     Path | None,
@@ -35,3 +40,22 @@ class UserError(Exception):
 def settings_of(config: Path | None, **over: Any) -> Settings:
     """The settings; a wrong one ends the command with status 2."""
     return load(config, **over)
+
+
+@contextmanager
+def stores_of(settings: Settings) -> Iterator[Store]:
+    """The tables; where they cannot be used, one line says so and what to do."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    local = settings.aws.endpoint_url is not None
+    hint = (
+        "is the local cloud running? `kcl-app local start`"
+        if local
+        else "see the region, the role and the tables"
+    )
+    try:
+        yield wiring.store(settings)
+    except (Retry, Fatal) as error:
+        raise UserError(f"{error} ({hint})") from None
+    except (BotoCoreError, ClientError) as error:
+        raise UserError(f"AWS cannot be used: {type(error).__name__} ({hint})") from None

@@ -10,7 +10,7 @@ import typer
 from kcl_app.settings import SettingsError
 from processors import __version__
 
-from . import local, put, simulate
+from . import advance_horizon, local, put, simulate, spans, try_, worker
 from .common import UserError
 
 app = typer.Typer(
@@ -38,9 +38,13 @@ def _root(
 
 
 # Each command lives in a module of its own and registers itself here.
+app.command("try")(try_.try_)
 app.add_typer(local.app)
 app.command("put")(put.put)
 app.command("simulate")(simulate.simulate)
+app.command("worker")(worker.worker)
+app.command("spans")(spans.spans)
+app.command("advance-horizon")(advance_horizon.advance_horizon)
 
 
 def main() -> None:

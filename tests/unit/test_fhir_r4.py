@@ -332,7 +332,7 @@ def test_a_slot_entered_in_error_counts_for_nothing() -> None:
 @pytest.mark.parametrize(
     ("extension", "zone"),
     [
-        ([], "Asia/Tokyo"),
+        ([], None),
         ([{"url": TIMEZONE, "valueCode": "America/New_York"}], "America/New_York"),
         ([{"url": TZ_CODE, "valueCode": "America/New_York"}], "America/New_York"),
         (
@@ -342,10 +342,10 @@ def test_a_slot_entered_in_error_counts_for_nothing() -> None:
             ],
             "America/New_York",
         ),
-        ([{"url": "http://example.org/other", "valueCode": "x"}, {"extension": []}], "Asia/Tokyo"),
+        ([{"url": "http://example.org/other", "valueCode": "x"}, {"extension": []}], None),
     ],
 )
-def test_the_zone_is_the_extensions_else_the_tenants(extension: Json, zone: str) -> None:
+def test_the_zone_is_the_extensions_else_the_calendars_own(extension: Json, zone: str | None) -> None:
     where = context("Asia/Tokyo")
     schedule = hours({**SCHEDULE, "extension": extension}, where=where)
     assert schedule == WorkingHours(time_zone=zone)
@@ -438,7 +438,6 @@ def test_the_example_role_in_full() -> None:
     change = one(example("PractitionerRole-example"))
     assert change.providers == ("example",)
     assert change.body == WorkingHours(
-        time_zone="UTC",
         effective_from=date(2012, 1, 1),
         effective_until=date(2012, 3, 31),
         weekly=(

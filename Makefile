@@ -1,0 +1,36 @@
+# `make install` makes .venv with kcl-app in it; `make demo` shows the whole system; `make test` checks everything.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install test lint demo clean
+
+install: $(STAMP)
+
+# Made anew when the dependencies change; pip leaves alone what fits already.
+$(STAMP): setup.cfg constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+test: lint
+	$(BIN)/python scripts/fetch_fhir_examples.py
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# KEEP=1 leaves everything running.
+demo: install
+	$(BIN)/kcl-app demo $(if $(KEEP),--keep)
+
+# The local cloud must be stopped before its folder goes.
+clean:
+	@test ! -x $(BIN)/kcl-app || $(BIN)/kcl-app local stop
+	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

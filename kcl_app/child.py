@@ -1,0 +1,59 @@
+"""The process that the MultiLangDaemon starts for each shard: `python -m kcl_app.child`.
+
+Its standard output belongs to the KCL's protocol. Before anything else is imported, descriptor 1 is moved aside for the
+protocol and pointed at standard error, so that no plugin, library or stray `print` can break it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+
+def shield_stdout() -> TextIO:
+    """Move descriptor 1 aside and point it at standard error; returns the file that the protocol writes to."""
+    sys.stdout.flush()
+    protocol = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return os.fdopen(protocol, "w", encoding="utf-8", newline="\n")
+
+
+def main() -> int:
+    """Serve one shard until the daemon closes standard input."""
+    protocol = shield_stdout()
+    # The Java process says when to stop; a signal to the whole group must not end a child in the middle of a batch.
+    import signal
+
+    for name in ("SIGTERM", "SIGINT"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+    from amazon_kclpy.kcl import KCLProcess
+    from prometheus_client import REGISTRY
+
+    from . import wiring
+    from .logs import configure, get_logger, log_uncaught
+    from .metrics import WorkerMetrics
+    from .record_processor import STATE_UNKNOWN, RecordProcessor
+    from .settings import LogSettings, SettingsError, load
+
+    try:
+        settings = load()
+        # The supervisor makes these lines pretty where a person reads them.
+        configure(LogSettings(level=settings.log.level, format="json"))
+        log_uncaught()
+        metrics = WorkerMetrics(REGISTRY)
+        engine = wiring.engine(settings, metrics)
+    except SettingsError as error:
+        configure(LogSettings(format="json"))
+        get_logger().error("the child cannot start", why=str(error))
+        return STATE_UNKNOWN
+    give_up_seconds = settings.worker.child_timeout_seconds * 0.8
+    processor = RecordProcessor(engine, metrics, give_up_seconds)
+    KCLProcess(processor, input_file=sys.stdin, output_file=protocol, error_file=sys.stderr).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

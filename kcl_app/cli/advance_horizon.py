@@ -1,0 +1,41 @@
+"""`kcl-app advance-horizon`: compute the days that have entered the horizon."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from kcl_app import horizon, wiring
+
+from .common import Config, UserError, settings_of, stores_of
+
+
+def advance_horizon(
+    config: Config = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this customer.")] = None,
+) -> None:
+    """Compute the days that have entered the horizon since the last run, for every provider known.
+
+    Run it every hour: dates roll over at other times in other zones. Running it twice, or beside workers, does no
+    harm.
+    """
+    settings = settings_of(config)
+    console = Console(stderr=True)
+    with stores_of(settings) as store:
+        engine = wiring.engine_on(store, settings)
+        with Progress(
+            TextColumn("providers"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        ) as progress:
+            keys = horizon.providers(store, tenant)
+            task = progress.add_task("providers", total=len(keys))
+            result = horizon.advance(engine, keys, lambda: progress.advance(task))
+    typer.echo(f"{result.providers} providers, {result.advanced} advanced, {result.failed} failed")
+    if result.failed:
+        raise UserError(f"{result.failed} providers could not be advanced; run it again")

@@ -1,0 +1,90 @@
+"""`kcl-app spans`: a provider's stored availability."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kcl_app import wiring
+from kcl_app.queries import Answer
+from kcl_app.queries import spans as query
+from processors.keys import ProviderKey
+
+from .common import Config, UserError, settings_of, stores_of
+
+_DATE = ["%Y-%m-%d"]
+
+
+def spans(
+    tenant: Annotated[str, typer.Option(help="The customer.")],
+    emr: Annotated[str, typer.Option(help="The EMR, as events name it.")],
+    provider: Annotated[str, typer.Option(help="The provider's id.")],
+    first: Annotated[
+        datetime, typer.Option("--from", formats=_DATE, metavar="DATE", help="First local date.")
+    ],
+    last: Annotated[datetime, typer.Option("--to", formats=_DATE, metavar="DATE", help="Last local date.")],
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="NDJSON instead of a table.")] = False,
+) -> None:
+    """Show when a provider is free, as the workers have stored it."""
+    if last < first:
+        raise UserError("--to is before --from", 2)
+    settings = settings_of(config)
+    key = ProviderKey(tenant, emr, provider)
+    now = wiring.clock(settings).seconds()
+    with stores_of(settings) as store:
+        answers = list(query(store, key, first.date(), last.date(), now))
+    if as_json:
+        for answer in answers:
+            typer.echo(json.dumps(document(key, answer), ensure_ascii=False, separators=(",", ":")))
+        return
+    if not answers:
+        raise UserError(f"nothing is stored for provider {provider} of {tenant} ({emr}) on these dates")
+    Console().print(table(f"{provider} of {tenant} ({emr})", answers))
+
+
+def document(key: ProviderKey, answer: Answer) -> dict[str, object]:
+    """An answer as published; a day that is not `fresh` says so."""
+    shown: dict[str, object] = {
+        "tenant": key.tenant,
+        "emr": key.emr,
+        "provider_id": key.provider,
+        "date": answer.date,
+        "spans": answer.spans,
+    }
+    if answer.status != "fresh":
+        shown |= {"status": answer.status, "reason": answer.reason}
+    return shown
+
+
+def table(title: str, answers: list[Answer]) -> Table:
+    """Days as a table to read."""
+    shown = Table(title=title, title_justify="left")
+    for name in ("date", "free (UTC)", "location", "for", "places", "as of"):
+        shown.add_column(name)
+    for answer in answers:
+        day = f"{answer.date} {date.fromisoformat(answer.date):%a}"
+        if answer.status != "fresh":
+            shown.add_row(day, f"[red]stale: {answer.reason}[/red]", "", "", "", answer.as_of or "")
+        elif not answer.spans:
+            shown.add_row(day, "[dim]no free time[/dim]", "", "", "", answer.as_of or "")
+        for number, span in enumerate(answer.spans):
+            shown.add_row(
+                "" if number else day,
+                f"{_clock(span['start'], answer.date)} – {_clock(span['end'], answer.date)}",
+                span["location_id"] or "",
+                ", ".join(span["service_types"]),
+                str(span["capacity"]),
+                "" if number else answer.as_of or "",
+            )
+    return shown
+
+
+def _clock(text: str, day: str) -> str:
+    shown = text[11:16] if text.endswith(":00Z") else text[11:].rstrip("Z")
+    return shown if text.startswith(day) else f"{text[5:10]} {shown}"

@@ -1,0 +1,56 @@
+"""The horizon moves by itself: as the date rolls over, a new last day is computed, and past days age out by TTL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from processors.errors import Retry
+from processors.keys import ProviderKey
+
+from .batch import BatchEngine
+from .logs import get_logger
+from .stores.base import Store, Table
+from .stores.rows import read_known
+
+
+@dataclass
+class Advanced:
+    """What a run of the job came to.
+
+    Attributes:
+        providers: looked at.
+        advanced: for which days were computed.
+        failed: for which a store could not be used; the next run does them.
+    """
+
+    providers: int = 0
+    advanced: int = 0
+    failed: int = 0
+
+
+def providers(store: Store, tenant: str | None = None) -> list[ProviderKey]:
+    """Every provider known, of one tenant or of all, in order."""
+    keys = (read_known(row).provider for row in store.scan(Table.PROVIDERS))
+    return sorted(key for key in keys if tenant is None or key.tenant == tenant)
+
+
+def advance(engine: BatchEngine, keys: Sequence[ProviderKey], progress: Callable[[], None]) -> Advanced:
+    """Advance providers to the horizon of today, each in its own zone.
+
+    Args:
+        engine: on the same stores as the workers.
+        keys: which.
+        progress: called after each.
+    """
+    result = Advanced()
+    for key in keys:
+        result.providers += 1
+        try:
+            result.advanced += engine.settler.advance(key)
+        except Retry as error:
+            result.failed += 1
+            get_logger().warning("a provider could not be advanced", tenant=key.tenant, why=str(error))
+        engine.providers.forget(key)
+        progress()
+    return result
