@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from processors.envelope import Event
 from processors.errors import Reject, explain
 from processors.impacts import Change, intervals_of
-from processors.items import Body, Item, ItemChange
+from processors.items import BODIES, Item, ItemChange
 from processors.keys import MAX_ENCODED_ID, ProviderKey, encode_part
 from processors.revisions import MAX_VERSION
 from processors.spans import Span, check_spans
@@ -41,6 +42,19 @@ class Tenant:
     plugins: Mapping[str, Mapping[str, Any]]
 
 
+class InvalidSettings(ValueError):  # noqa: N818
+    """A tenant's settings that a plugin does not accept.
+
+    Args:
+        key: of the plugin's section.
+        why: which field of it and why, without its value.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"{key}.{why}")
+        self.why = why
+
+
 Timer = Callable[[str, str], AbstractContextManager[Any]]
 """Measures a call: plugin name, method."""
 
@@ -63,11 +77,13 @@ class PluginHost:
         self._settings: dict[tuple[str, str], tuple[Tenant, BaseModel]] = {}
 
     def check_settings(self, tenants: Iterable[str]) -> None:
-        """Validate tenants' plugin settings, at start.
+        """Validate tenants' plugin settings, at start, and that the reserved event types have their plugin.
 
         Raises:
             ValueError: naming the key that is wrong.
         """
+        if "standard" not in self.registry.plugins:
+            raise ValueError(f"plugins: the built-in plugin standard does not run{self._refusal('standard')}")
         for name in tenants:
             tenant = self._tenant(name)
             if tenant is None:
@@ -86,12 +102,19 @@ class PluginHost:
         if self._tenant(event.tenant) is None:
             raise Reject("unknown_tenant", "tenant: not among the tenants of the settings")
         if event.emr not in self.registry.plugins:
-            raise Reject("unknown_emr", "emr: no installed plugin has this name")
-        loaded = self.registry.plugins["standard" if event.type in RESERVED_TYPES else event.emr]
-        context = self._context(event.tenant, event.emr, loaded, None)
+            why = self._refusal(event.emr)
+            what = (
+                f"the plugin of this name does not run{why}" if why else "no installed plugin has this name"
+            )
+            raise Reject("unknown_emr", f"emr: {what}")
+        loaded = self._by_emr("standard" if event.type in RESERVED_TYPES else event.emr)
+        if loaded is None:
+            raise Reject("unknown_emr", "type: the plugin of the standard format does not run")
+        context = self._ready(event.tenant, event.emr, loaded, None)
         try:
             with self._timer(loaded.name, "decode"):
-                changes = tuple(loaded.plugin.decode(event, context))
+                # One more than may be: an iterator without an end must come to one.
+                changes = tuple(islice(loaded.plugin.decode(event, context), MAX_CHANGES + 1))
         except Reject as reject:
             raise Reject(reject.reason, reject.detail) from None
         except Exception as error:
@@ -117,8 +140,8 @@ class PluginHost:
             document = _document(provider, change)
             if not any(pattern.matches(document) for pattern in loaded.patterns):
                 return ()
-        context = self._context(provider.tenant, provider.emr, loaded, zone)
         try:
+            context = self._ready(provider.tenant, provider.emr, loaded, zone)
             with self._timer(loaded.name, "impact"):
                 return intervals_of(loaded.plugin.impact(change, context))
         except Exception:
@@ -133,7 +156,7 @@ class PluginHost:
         loaded = self._by_emr(provider.emr)
         if loaded is None:
             raise Reject("unknown_emr", "no installed plugin computes this provider's spans")
-        context = self._context(provider.tenant, provider.emr, loaded, zone)
+        context = self._ready(provider.tenant, provider.emr, loaded, zone)
         try:
             with self._timer(loaded.name, "spans"):
                 spans = loaded.plugin.spans(day, items, context)
@@ -151,6 +174,18 @@ class PluginHost:
     def _by_emr(self, emr: str) -> LoadedPlugin | None:
         return self.registry.plugins.get(emr)
 
+    def _refusal(self, name: str) -> str:
+        return next((f": {one.reason}" for one in self.registry.refused if one.name == name), "")
+
+    def _ready(self, tenant: str, emr: str, loaded: LoadedPlugin, zone: str | None) -> Context:
+        """As `_context`; settings that the plugin does not accept are its own failure here, past the start."""
+        try:
+            return self._context(tenant, emr, loaded, zone)
+        except InvalidSettings as error:
+            raise Reject(
+                "plugin_failed", f"plugin {loaded.name}: the tenant's settings: {error.why}"
+            ) from None
+
     def _context(self, tenant: str, emr: str, loaded: LoadedPlugin, zone: str | None) -> Context:
         found = self._tenant(tenant)
         if found is None:
@@ -160,7 +195,7 @@ class PluginHost:
             try:
                 settings = loaded.plugin.Settings.model_validate(dict(found.plugins.get(loaded.name, {})))
             except ValidationError as error:
-                raise ValueError(f"tenants.{tenant}.plugins.{loaded.name}.{explain(error)}") from None
+                raise InvalidSettings(f"tenants.{tenant}.plugins.{loaded.name}", explain(error)) from None
             if len(self._settings) > 10_000:  # tenants may be whatever events say
                 self._settings.clear()
             cached = self._settings[tenant, loaded.name] = (found, settings)
@@ -176,8 +211,10 @@ def _checked_changes(plugin: str, changes: tuple[object, ...]) -> tuple[ItemChan
     seen: set[tuple[str, str]] = set()
     checked: list[ItemChange] = []
     for change in changes:
-        if not isinstance(change, ItemChange) or not isinstance(change.body, Body):
+        if not isinstance(change, ItemChange):
             raise nonsense("something other than ItemChange")
+        if BODIES.get(change.kind) is not type(change.body):  # else it could not be read back
+            raise nonsense("a body that is none of the API's")
         if not isinstance(change.version, int) or isinstance(change.version, bool):
             raise nonsense("a version that is not an integer")
         if not 0 <= change.version < MAX_VERSION:

@@ -43,6 +43,8 @@ def _fields(pattern: object, path: tuple[str, ...]) -> list[tuple[tuple[str, ...
     where = ".".join(path) or "the pattern"
     if not isinstance(pattern, Mapping):
         raise InvalidPattern(f"{where}: must be an object")
+    if path and not pattern:
+        raise InvalidPattern(f"{where}: must not be empty")
     found = []
     for name, value in pattern.items():
         if not isinstance(name, str):

@@ -133,7 +133,7 @@ def discover(allow: Iterable[str] | None = None, found: Iterable[EntryPoint] | N
             continue
         try:
             plugin: Any = point.load()()
-        except Exception as error:  # whatever a third party's import raises must not stop the others
+        except (Exception, SystemExit) as error:  # whatever a third party's import does, the others go on
             why = f"it failed to load: {type(error).__name__}: {error}"
             registry.refused.append(Refusal(point.name, distribution, why))
             continue

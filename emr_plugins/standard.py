@@ -65,4 +65,6 @@ def _validated(model: type[Any], data: dict[str, Any]) -> Any:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Reject("invalid_data", f"data.{explain(error)}") from None
+        why = explain(error)
+        whole = why.removeprefix("the whole: ")
+        raise Reject("invalid_data", f"data.{why}" if whole == why else f"data: {whole}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from processors.errors import Retry
+from processors.errors import Fatal, Retry
 from processors.keys import ProviderKey
 
 from .batch import BatchEngine
@@ -21,7 +21,7 @@ class Advanced:
     Attributes:
         providers: looked at.
         advanced: for which days were computed.
-        failed: for which a store could not be used; the next run does them.
+        failed: for which a store could not be used, or something else went wrong; the next run tries them again.
     """
 
     providers: int = 0
@@ -51,6 +51,11 @@ def advance(engine: BatchEngine, keys: Sequence[ProviderKey], progress: Callable
         except Retry as error:
             result.failed += 1
             get_logger().warning("a provider could not be advanced", tenant=key.tenant, why=str(error))
+        except Fatal:
+            raise
+        except Exception:  # one provider must not keep the others from being advanced
+            result.failed += 1
+            get_logger().error("a provider could not be advanced", tenant=key.tenant, exc_info=True)
         engine.providers.forget(key)
         progress()
     return result

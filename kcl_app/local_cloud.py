@@ -281,6 +281,10 @@ class LocalCloud:
             if self._alive(pid):
                 _signal(pid, signal.SIGKILL)
                 self._await_end(pid, 10)
+            # The first thread of a killed process may be gone before the last, and the sockets go with that.
+            deadline = time.monotonic() + 10
+            while _port_trouble(record["port"]) and time.monotonic() < deadline:
+                time.sleep(0.02)
         (self.directory / "cloud.json").unlink(missing_ok=True)
         return record is not None
 
@@ -479,14 +483,21 @@ def _port(settings: Settings) -> int:
     return parts.port
 
 
-def _require_free(port: int) -> None:
+def _port_trouble(port: int) -> str | None:
+    """Why a port cannot be listened on; None if it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-            return
         except OSError as error:
-            reason = error.strerror
+            return error.strerror
+    return None
+
+
+def _require_free(port: int) -> None:
+    reason = _port_trouble(port)
+    if reason is None:
+        return
     holder = "another program"
     try:
         for connection in psutil.net_connections("tcp"):

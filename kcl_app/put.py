@@ -181,6 +181,7 @@ def _members(text: str) -> dict[str, str]:
 
     at = skip(expect(skip(0), "{"))
     while text[at] != "}":
+        expect(at, '"')
         name, at = _JSON.raw_decode(text, at)
         start = skip(expect(skip(at), ":"))
         _, end = _JSON.raw_decode(text, start)
@@ -188,6 +189,7 @@ def _members(text: str) -> dict[str, str]:
         at = skip(end)
         if text[at] != "}":
             at = skip(expect(at, ","))
+            expect(at, '"')
     return members
 
 

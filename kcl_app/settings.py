@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from processors import times
 from processors.envelope import Limits
@@ -46,6 +47,16 @@ def _zone(name: str) -> str:
 
 
 ZoneName = Annotated[str, AfterValidator(_zone)]
+
+
+def _year(day: date) -> date:
+    first, last = times.FIRST_YEAR + 1, times.LAST_YEAR - 1
+    if not first <= day.year <= last:
+        raise ValueError(f"the year must lie between {first} and {last}")
+    return day
+
+
+Today = Annotated[date, AfterValidator(_year)]
 
 
 class _Section(BaseModel):
@@ -193,7 +204,7 @@ class Settings(BaseSettings):
     environment: Literal["local", "production"] = Field(
         "local", description="Local settings may name an endpoint."
     )
-    today: date | None = Field(
+    today: Today | None = Field(
         None, description="Pins the date, so that historical data has a horizon of its own."
     )
     any_tenant: bool = Field(True, description="Take events of tenants not listed under [tenants].")
@@ -276,6 +287,8 @@ def load(config: Path | None = None, **over: Any) -> Settings:
         raise SettingsError(f"{unknown[0]} (environment): no such setting; see docs/settings.md")
     try:
         return _Loaded(**over)
+    except UnreadableSetting as error:
+        raise SettingsError(_unreadable(str(error), environment)) from None
     except ValidationError as error:
         raise SettingsError(
             f"{explain(error)} (in {source} or the environment; see docs/settings.md)"
@@ -289,6 +302,16 @@ def _unknown_variables(environment: dict[str, str]) -> list[str]:
         if name.startswith(PREFIX) and name[len(PREFIX) :].split("__")[0] not in known:
             found.append(name)
     return found
+
+
+def _unreadable(why: str, environment: dict[str, str]) -> str:
+    """What pydantic-settings says of a list or section that is not JSON, with the variables it can mean."""
+    match = re.search(r'field "(\w+)"', why)
+    start = PREFIX + (match[1].upper() if match else "")
+    names = [name for name in sorted(environment) if name.upper().startswith(start)]
+    return (
+        f"{' or '.join(names) or start} (environment): a list or a section must be JSON; see docs/settings.md"
+    )
 
 
 class _Values(PydanticBaseSettingsSource):

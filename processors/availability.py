@@ -42,12 +42,16 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
         items: the provider's items; those that cannot touch the day may be left out. Their order does not matter.
         zone: the IANA time zone of the provider's calendar.
     """
-    live = [item.body for item in items if item.body.counts]
-    for body in live:
-        if isinstance(body, Availability) and body.date == day:
-            return in_order(
-                Span(s.start, s.end, s.location_id, s.service_types, s.capacity) for s in body.spans
-            )
+    counting = [item for item in items if item.body.counts]
+    answers = [
+        (item.revision, item.key, body.spans)
+        for item in counting
+        if isinstance(body := item.body, Availability) and body.date == day
+    ]
+    if answers:
+        _, _, spans = max(answers, key=lambda answer: answer[:2])
+        return in_order(Span(s.start, s.end, s.location_id, s.service_types, s.capacity) for s in spans)
+    live = [item.body for item in counting]
     within = times.day_intervals(zone, day)
     if not within:
         return ()
@@ -106,10 +110,9 @@ def _offer_weekly(
     offers: dict[OfferKey, list[Offered]],
 ) -> None:
     """Add what weekly hours offer to `offers`, for all dates of theirs that can reach into the day."""
-    first = times.local_date(zone, within[0][0]) - timedelta(days=1)
-    last = times.local_date(zone, within[-1][1] - 1)
+    first, last = times.dates_read(zone, within[0][0], within[-1][1])
     away = None
-    for day in times.days_between(first, last):
+    for day in times.days_between(first - timedelta(days=1), last):
         if day in overridden:
             continue
         if body.effective_from is not None and day < body.effective_from:
@@ -220,11 +223,12 @@ def _sweep(
         if not clipped:
             continue
         places_at, places = _largest(clipped)
-        cuts = sorted(
-            {*places_at, *edges[bisect_left(edges, places_at[0]) : bisect_right(edges, places_at[-1])]}
-        )
+        cuts = set(places_at)
+        for low, high, number in zip(places_at, places_at[1:], places, strict=False):
+            if number:  # where nothing is offered, nothing changes
+                cuts.update(edges[bisect_right(edges, low) : bisect_left(edges, high)])
         run_start, run_left = 0, 0
-        for when in cuts:
+        for when in sorted(cuts):
             left = max(0, _value(places_at, places, when) - _value(edges, used, when))
             if left != run_left:
                 if run_left:

@@ -156,7 +156,7 @@ def read_event(data: bytes, limits: Limits) -> Event:
             raise Reject("not_json", "the record is not a JSON text in UTF-8") from None
         raise Reject("invalid_envelope", explain(error)) from None
     if len(data) > limits.string_chars or data.count(b"{") + data.count(b"[") > limits.depth:
-        check_size(event.data, limits)
+        check_size(event.data if event.data_base64 is None else event.data_base64, limits)
     return event
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from . import times
 from .items import Item, WorkingHours
@@ -189,11 +189,11 @@ def days_touched(intervals: tuple[Interval, ...] | None, zone: str, first: date,
     """The local dates in `first` to `last` that intervals come to in a zone; all of them for None."""
     if intervals is None:
         return times.days_between(first, last)
-    start = times.start_of_day(zone, first)
-    end = times.start_of_day(zone, last + timedelta(days=1))
+    start, end = times.hull_of_dates(first, last)
     days: set[date] = set()
     for low, high in intervals:
         low, high = max(low, start), min(high, end)
         if low < high:
-            days.update(times.days_between(times.local_date(zone, low), times.local_date(zone, high - 1)))
-    return sorted(day for day in days if first <= day <= last)
+            earliest, latest = times.dates_read(zone, low, high)
+            days.update(times.days_between(max(first, earliest), min(last, latest)))
+    return sorted(days)

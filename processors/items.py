@@ -33,18 +33,20 @@ SCHEMA = 1
 WITHDRAWN = frozenset({"cancelled", "entered-in-error"})
 """An item with one of these statuses counts for nothing."""
 
+_EARLIEST = datetime(times.FIRST_YEAR + 1, 1, 1, tzinfo=UTC)
+_LATEST = datetime(times.LAST_YEAR, 1, 1, tzinfo=UTC)
 _INSTANT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?P<fraction>\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIME = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
+_TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 
 
 def aware_instant(value: object) -> datetime:
     """An instant in UTC from RFC 3339 text with an offset, or from an aware datetime.
 
     Raises:
-        ValueError: no offset, not a time, or outside the years 1970 to 2199.
+        ValueError: no offset, not a time, or outside the years 1971 to 2198 (in UTC, as it is stored and read again).
     """
     if isinstance(value, str):
         match = _INSTANT.fullmatch(value)
@@ -54,9 +56,9 @@ def aware_instant(value: object) -> datetime:
             value = datetime.fromisoformat(value.upper())
         except ValueError:
             raise ValueError("there is no such date and time") from None
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ValueError("must be a date and time with an offset, as 2026-03-09T14:00:00Z")
-    if not times.FIRST_YEAR < value.year < times.LAST_YEAR:
+    if not _EARLIEST <= value < _LATEST:
         raise ValueError(f"the year must lie between {times.FIRST_YEAR + 1} and {times.LAST_YEAR - 1}")
     return value.astimezone(UTC)
 
@@ -85,8 +87,6 @@ def _wall_time(value: object) -> time:
     if isinstance(value, str):
         if not _TIME.fullmatch(value):
             raise ValueError("must be a time of day, as 09:00")
-        if value in ("24:00", "24:00:00"):
-            return time(0)  # the midnight that ends the day: hours ending at 00:00 run to it
         try:
             value = time.fromisoformat(value)
         except ValueError:
@@ -94,6 +94,12 @@ def _wall_time(value: object) -> time:
     if not isinstance(value, time) or value.tzinfo is not None:
         raise ValueError("must be a time of day without an offset, as 09:00")
     return value
+
+
+def _wall_end(value: object) -> time:
+    if value in ("24:00", "24:00:00"):
+        return time(0)  # the midnight that ends the day: hours ending at 00:00 run to it
+    return _wall_time(value)
 
 
 def _zone_name(value: str) -> str:
@@ -116,6 +122,7 @@ LocalDate = Annotated[date, BeforeValidator(_local_date)]
 BoundDate = Annotated[date, BeforeValidator(_plain_date)]
 """A date that may be a sentinel such as 9999-12-31."""
 LocalTime = Annotated[time, BeforeValidator(_wall_time)]
+LocalEnd = Annotated[time, BeforeValidator(_wall_end)]
 ZoneName = Annotated[str, Field(max_length=64), AfterValidator(_zone_name)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 Codes = Annotated[
@@ -144,7 +151,7 @@ class Hours(Offer):
     """Local hours of one day; an `end` at or before `start` runs past midnight."""
 
     start: LocalTime
-    end: LocalTime
+    end: LocalEnd
 
 
 class WeeklyHours(Hours):

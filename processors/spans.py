@@ -41,9 +41,11 @@ class Span(NamedTuple):
 
 def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Spans in the one order they are stored and shown in."""
-    return tuple(
-        sorted(spans, key=lambda s: (s.start, s.end, s.location_id or "", s.service_types, s.capacity))
-    )
+
+    def key(s: Span) -> tuple[datetime, datetime, bool, str, tuple[str, ...], int]:
+        return s.start, s.end, s.location_id is not None, s.location_id or "", s.service_types, s.capacity
+
+    return tuple(sorted(spans, key=key))
 
 
 def encode_spans(spans: Sequence[Span], limit: int) -> str:

@@ -89,12 +89,12 @@ def _offset(name: str, at: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _year(name: str, year: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Where the zone's offset changes in `year` and two days either side: starts of segments, and their offsets.
+    """Where the zone's offset changes in `year` and some days either side: starts of segments, and their offsets.
 
     Sampled every three hours and then bisected: no zone has ever changed twice within that.
     """
     first = wall_midnight(date(year, 1, 1)) - 2 * DAY
-    last = wall_midnight(date(year, 12, 31)) + 3 * DAY
+    last = wall_midnight(date(year, 12, 31)) + 4 * DAY
     starts, offsets = [first], [_offset(name, first)]
     for at in range(first + 3 * HOUR, last + 1, 3 * HOUR):
         if (new := _offset(name, at)) != offsets[-1]:
@@ -153,6 +153,20 @@ def start_of_day(name: str, day: date) -> int:
 def local_date(name: str, at: int) -> date:
     """The date on a wall clock in the zone at an instant."""
     return wall_date(at + offset_at(name, at))
+
+
+def dates_read(name: str, start: int, end: int) -> tuple[date, date]:
+    """The first and the last date that a wall clock in the zone reads from `start` to `end` (not included).
+
+    They need not be those at the two ends: a fold just after midnight shows the day before once more.
+    """
+    first, last = local_date(name, start), local_date(name, end - 1)
+    before, after = first - timedelta(days=1), last + timedelta(days=1)
+    if any(low < end and start < high for low, high in day_intervals(name, before)):
+        first = before
+    if any(low < end and start < high for low, high in day_intervals(name, after)):
+        last = after
+    return first, last
 
 
 def offset_at(name: str, at: int) -> int:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from kcl_app import horizon, wiring
+from kcl_app import horizon, logs, wiring
 
 from .common import Config, UserError, settings_of, stores_of
 
@@ -23,6 +23,7 @@ def advance_horizon(
     harm.
     """
     settings = settings_of(config)
+    logs.configure(settings.log)
     console = Console(stderr=True)
     with stores_of(settings) as store:
         engine = wiring.engine_on(store, settings)

@@ -42,6 +42,11 @@ def settings_of(config: Path | None, **over: Any) -> Settings:
     return load(config, **over)
 
 
+def plain(text: str) -> str:
+    """Text from the data as it may be shown on a terminal: no line ends, no control sequences."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 @contextmanager
 def stores_of(settings: Settings) -> Iterator[Store]:
     """The tables; where they cannot be used, one line says so and what to do."""

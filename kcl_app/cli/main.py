@@ -10,7 +10,7 @@ import typer
 from kcl_app.settings import SettingsError
 from processors import __version__
 
-from . import advance_horizon, local, put, simulate, spans, try_, worker
+from . import advance_horizon, demo, local, put, simulate, spans, try_, worker
 from .common import UserError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def _root(
 
 
 # Each command lives in a module of its own and registers itself here.
+app.command("demo")(demo.demo)
 app.command("try")(try_.try_)
 app.add_typer(local.app)
 app.command("put")(put.put)

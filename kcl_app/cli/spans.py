@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kcl_app import wiring
@@ -15,7 +16,7 @@ from kcl_app.queries import Answer
 from kcl_app.queries import spans as query
 from processors.keys import ProviderKey
 
-from .common import Config, UserError, settings_of, stores_of
+from .common import Config, UserError, plain, settings_of, stores_of
 
 _DATE = ["%Y-%m-%d"]
 
@@ -64,25 +65,32 @@ def document(key: ProviderKey, answer: Answer) -> dict[str, object]:
 
 def table(title: str, answers: list[Answer]) -> Table:
     """Days as a table to read."""
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=_cell(title), title_justify="left")
     for name in ("date", "free (UTC)", "location", "for", "places", "as of"):
         shown.add_column(name)
     for answer in answers:
         day = f"{answer.date} {date.fromisoformat(answer.date):%a}"
         if answer.status != "fresh":
-            shown.add_row(day, f"[red]stale: {answer.reason}[/red]", "", "", "", answer.as_of or "")
+            shown.add_row(
+                day, f"[red]stale: {_cell(answer.reason or '')}[/red]", "", "", "", answer.as_of or ""
+            )
         elif not answer.spans:
             shown.add_row(day, "[dim]no free time[/dim]", "", "", "", answer.as_of or "")
         for number, span in enumerate(answer.spans):
             shown.add_row(
                 "" if number else day,
                 f"{_clock(span['start'], answer.date)} – {_clock(span['end'], answer.date)}",
-                span["location_id"] or "",
-                ", ".join(span["service_types"]),
+                _cell(span["location_id"] or ""),
+                _cell(", ".join(span["service_types"])),
                 str(span["capacity"]),
                 "" if number else answer.as_of or "",
             )
     return shown
+
+
+def _cell(text: str) -> str:
+    """Text from the data, with nothing in it that rich or a terminal would take for markup."""
+    return escape(plain(text))
 
 
 def _clock(text: str, day: str) -> str:

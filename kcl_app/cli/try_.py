@@ -16,7 +16,7 @@ from kcl_app import wiring
 from kcl_app.clean_pass import CleanPass, ProviderDay, records_of_lines
 from processors.times import utc_text
 
-from .common import Config, UserError, settings_of
+from .common import Config, UserError, plain, settings_of
 
 
 def try_(
@@ -94,7 +94,7 @@ def _as_line(one: ProviderDay) -> str:
         text = f"{_clock(span.start, one.day)}–{_clock(span.end, one.day)}"
         offer = " ".join(filter(None, [span.location_id, ",".join(span.service_types)]))
         places = f"×{span.capacity}" if span.capacity != 1 else ""
-        texts.append(text + places + (f" [{offer}]" if offer else ""))
+        texts.append(text + places + (f" [{plain(offer)}]" if offer else ""))
     answer = ", ".join(texts) or ("STALE: " + one.stale.detail if one.stale else "no free time")
     key = one.provider
     return f"{key.tenant} {key.emr} {key.provider} {one.day} {one.day:%a}  {answer}"

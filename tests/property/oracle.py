@@ -76,7 +76,7 @@ def spans_between_edges(docs: list[Doc], day: date, zone: str) -> list[Free]:
         for name in ("start", "end"):
             if "T" in (doc.get(name) or ""):
                 edges.add(datetime.fromisoformat(doc[name]).astimezone(UTC))
-        hours_zone = doc.get("time_zone", zone)
+        hours_zone = doc.get("time_zone") or zone
         for hours in [*doc.get("weekly", ()), *doc.get("hours", ())]:
             clocks.setdefault(hours_zone, {time(0)}).update({_clock(hours["start"]), _clock(hours["end"])})
     for name, readings in clocks.items():
@@ -165,7 +165,7 @@ def _offered(doc: Doc, zone: str, at: datetime, overridden: set[str]) -> Iterabl
     if doc["type"] == "slot" and doc["status"] == "free" and _over(doc, at):
         yield _offer(doc), 1
     elif doc["type"] == "working_hours":
-        reading = wall(doc["time_zone"], at)
+        reading = wall(doc.get("time_zone") or zone, at)
         for started in (reading.date(), reading.date() - DAY):
             if started.isoformat() in overridden:
                 continue

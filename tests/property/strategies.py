@@ -1,4 +1,4 @@
-"""Hypothesis strategies for providers' calendars as documents of the standard format, near awkward dates.
+"""Strategies: providers' calendars as documents of the standard format, near awkward dates.
 
 A calendar is small, but its items crowd round one day, and that day's clock is often one that jumps.
 """
@@ -49,12 +49,14 @@ class Calendar(NamedTuple):
 
     Attributes:
         zone: of the provider's calendar.
+        zones: that its weekly hours may have.
         day: the local date.
         docs: the items, in the standard format.
         step: the grid that every time lies on.
     """
 
     zone: str
+    zones: list[str]
     day: date
     docs: list[Doc]
     step: timedelta
@@ -87,7 +89,7 @@ def calendars(draw: st.DrawFn, step: timedelta | None = None, max_items: int = 7
     count = draw(st.integers(1, max_items))
     docs = [draw(working_hours(zones, day, step, 0, bounded=False))]
     docs += [draw(documents(zones, day, step, number)) for number in range(1, count)]
-    return Calendar(zone, day, _one_answer_a_date(docs), step)
+    return Calendar(zone, zones, day, _one_answer_a_date(docs), step)
 
 
 def _one_answer_a_date(docs: list[Doc]) -> list[Doc]:
@@ -152,14 +154,18 @@ def hours(draw: st.DrawFn, step: timedelta) -> Doc:
 
 
 def _clock(since_midnight: timedelta) -> str:
-    text = (datetime.min + since_midnight).time().isoformat()
+    text = (datetime(2026, 1, 1, tzinfo=UTC) + since_midnight).time().isoformat()
     return text.removesuffix(":00") if text.count(":") == 2 else text
 
 
 @st.composite
-def working_hours(draw: st.DrawFn, zones: list[str], day: date, step: timedelta, number: int, bounded: bool = True) -> Doc:
+def working_hours(
+    draw: st.DrawFn, zones: list[str], day: date, step: timedelta, number: int, bounded: bool = True
+) -> Doc:
     """Weekly hours; where `bounded`, now and then with effective dates, or withdrawn."""
     doc = {**_head("working_hours", number), "time_zone": draw(st.sampled_from(zones)), "weekly": []}
+    if draw(st.integers(0, 5)) == 0:
+        del doc["time_zone"]  # those of the calendar
     for entry in draw(st.lists(hours(step), min_size=1, max_size=3)):
         near = [NAMES_OF_DAYS[(day.weekday() + n) % 7] for n in (0, -1, 1, 3)]
         entry["days"] = draw(st.lists(st.sampled_from(near), min_size=1, max_size=4, unique=True))
@@ -208,8 +214,11 @@ def times_off(draw: st.DrawFn, zone: str, day: date, step: timedelta, number: in
 def intervals(draw: st.DrawFn, zone: str, day: date, step: timedelta) -> Doc:
     """Start and end as instants in or round the day, written in UTC or with an offset."""
     midnight = datetime.combine(day, time(0), zone_of(zone)).astimezone(UTC)
-    midnight = datetime.min.replace(tzinfo=UTC) + (midnight - datetime.min.replace(tzinfo=UTC)) // step * step
-    low = draw(st.one_of(st.integers(0, timedelta(hours=5) // step), st.integers(-DAY_ // step, 2 * DAY_ // step)))
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    midnight = epoch + (midnight - epoch) // step * step
+    low = draw(
+        st.one_of(st.integers(0, timedelta(hours=5) // step), st.integers(-DAY_ // step, 2 * DAY_ // step))
+    )
     length = draw(st.one_of(st.integers(1, timedelta(hours=3) // step), st.integers(1, DAY_ // step)))
     start = midnight + low * step
     return {"start": _text(draw, start, zone), "end": _text(draw, start + length * step, zone)}
@@ -228,7 +237,9 @@ def _text(draw: st.DrawFn, at: datetime, zone: str) -> str:
 def timed(draw: st.DrawFn, kind: str, zone: str, day: date, step: timedelta, number: int) -> Doc:
     """An appointment or a slot, with any of its statuses; a withdrawn one may lack its times."""
     doc: dict[str, Any] = {**_head(kind, number), **draw(intervals(zone, day, step))}
-    usual, all_of_them = ("booked", STATUSES_OF_APPOINTMENTS) if kind == "appointment" else ("free", STATUSES_OF_SLOTS)
+    usual, all_of_them = (
+        ("booked", STATUSES_OF_APPOINTMENTS) if kind == "appointment" else ("free", STATUSES_OF_SLOTS)
+    )
     doc["status"] = draw(st.one_of(st.just(usual), st.sampled_from(all_of_them)))
     if kind == "slot":
         doc.update(draw(offers()))
