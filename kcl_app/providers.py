@@ -136,6 +136,23 @@ class Providers:
             loaded,
         )
 
+    def note(self, key: ProviderKey, copy: Copy) -> None:
+        """Take in a copy that was just written, if the provider is in memory."""
+        if (state := self._states.get(key)) is not None:
+            state.put(copy)
+
+    def has_settled(self, copy: Copy) -> bool:
+        """Whether this process has written the spans for all that a stored copy's write touched."""
+        key = copy.item.key
+        state = self._states.get(ProviderKey(key.tenant, key.emr, copy.provider))
+        known = state.copy_of(key) if state is not None else None
+        return (
+            state is not None
+            and known is not None
+            and known.item.revision == copy.item.revision
+            and (key.kind, key.id) in state.settled
+        )
+
     def forget(self, key: ProviderKey) -> None:
         """Drop what is in memory: it will be read afresh."""
         self._states.pop(key, None)

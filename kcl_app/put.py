@@ -147,11 +147,20 @@ _JSON = json.JSONDecoder(parse_int=_no_number, parse_float=_no_number)
 def patched(data: bytes, changes: dict[str, str]) -> bytes:
     """A JSON object with some members set; the text of all others stays as it is.
 
+    Args:
+        data: the object, as `read_event` has found it to be.
+        changes: texts by name of the member.
+
     Raises:
-        Reject: not a JSON object.
+        Reject: not a JSON object, as far as this looks.
     """
     if not changes:
         return data
+    if _new_members_only(data, changes):  # the usual case, and several times as fast
+        added = ",".join(
+            f'"{name}":{json.dumps(value, ensure_ascii=False)}' for name, value in changes.items()
+        )
+        return b"{" + added.encode() + b"," + data[1:]
     try:
         members = _members(data.decode())
     except (ValueError, IndexError, RecursionError):
@@ -160,6 +169,17 @@ def patched(data: bytes, changes: dict[str, str]) -> bytes:
         members[name] = json.dumps(value, ensure_ascii=False)
     text = ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in members.items())
     return f"{{{text}}}".encode()
+
+
+def _new_members_only(data: bytes, changes: dict[str, str]) -> bool:
+    """Whether an object certainly has members, and none of these names, however they may be written."""
+    return (
+        data[:1] == b"{"
+        and data[-1:] == b"}"
+        and data[1:-1].strip() != b""
+        and b"\\u" not in data
+        and all(f'"{name}"'.encode() not in data for name in changes)
+    )
 
 
 _SPACE = " \t\r\n"

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,11 +27,12 @@ from prometheus_client import CollectorRegistry
 
 from processors import __version__
 
-from . import daemon, jvm_process, logs, preflight, processes, wiring
+from . import daemon, jvm_process, leadership, logs, preflight, processes, wiring
 from .clock import Clock
 from .daemon_output import DaemonOutput
 from .metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
 from .metrics_directory import MetricsDirectory
+from .runtime_folder import runtime_folder
 from .settings import CONFIG_VARIABLE, Settings
 from .worker_http import WorkerServer
 
@@ -101,7 +100,9 @@ class Supervisor:
         self._metrics: MetricsDirectory | None = None
         self._signals = 0
         self._interruptible = True
+        self._handed_over = False
         self._ended = threading.Event()
+        self._worker_id = f"{socket.gethostname()}-{uuid4()}"
         self._versions = {
             "version": __version__,
             "kcl_version": _installed("amazon_kclpy"),
@@ -122,11 +123,8 @@ class Supervisor:
             preflight.check(self._settings)
         except (daemon.DaemonError, preflight.PreflightError) as error:
             raise WorkerError(str(error)) from None
-        folder = Path(tempfile.mkdtemp(prefix="kcl-app-worker-"))
-        try:
+        with runtime_folder() as folder:
             self._run_in(folder, java, jars, announce)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _run_in(
         self, folder: Path, java: Path, jars: Sequence[Path], announce: Callable[[str], None]
@@ -168,10 +166,9 @@ class Supervisor:
         executable = daemon.executable(self._child_command, script)
         if executable.script is not None:
             script.write_text(executable.script, encoding="utf-8")
-        worker_id = f"{socket.gethostname()}-{uuid4()}"
         properties = folder / "daemon.properties"
         properties.write_text(
-            daemon.properties_text(daemon.properties(self._settings, executable.name, worker_id)),
+            daemon.properties_text(daemon.properties(self._settings, executable.name, self._worker_id)),
             encoding="ascii",
         )
         return daemon.command(self._settings, java, jars, properties)
@@ -225,6 +222,7 @@ class Supervisor:
                 "the daemon's shutdown did not end within its grace; what was not checkpointed will be read "
                 "again; raise worker.grace_seconds"
             )
+        self._handed_over = True
         self._log.info("stopped", seconds=round(time.monotonic() - asked, 1))
 
     def _end_all(self, jvm: subprocess.Popen[str]) -> None:
@@ -237,6 +235,8 @@ class Supervisor:
         killed = processes.end(children, CHILD_SECONDS)
         if killed:
             self._log.warning("children killed", children=killed)
+        if not self._handed_over:
+            leadership.release(self._settings, self._worker_id)
 
     def _keep_house(self) -> None:
         began = told = time.monotonic()

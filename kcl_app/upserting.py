@@ -14,13 +14,13 @@ from processors.decoding import Candidate, Decoded, ItemChanges
 from processors.errors import Reject, Retry
 from processors.impacts import Change, Impacts
 from processors.items import Item, WorkingHours
-from processors.keys import ProviderKey
+from processors.keys import ItemKey, ProviderKey
 from processors.times import SECOND, Interval
 from processors.upserts import Copy, Owner, Rewrite, Verdict, impacts_at, judge, judge_full
 
 from .clock import Clock
 from .providers import Providers
-from .stores.base import Outcome, Put, Row, Store, Table
+from .stores.base import Key, Outcome, Put, Store, Table
 from .stores.rows import copy_key, copy_row, owner_key, owner_row, read_copy, read_owner
 
 TOMBSTONE_SECONDS = 45 * 86_400
@@ -112,10 +112,11 @@ class Upserter:
         for _ in range(ROUNDS):
             again: list[ItemChanges] = []
             plans: list[_Plan] = []
+            read = self._read_all([group for group in pending if id(group) in full])
             for group in pending:
                 try:
                     if id(group) in full:
-                        finished = self._full(group, done, stale)
+                        finished = self._full(group, *read[group.key], done, stale)
                     else:
                         finished = self._local(group, done, stale, plans, full)
                 except Reject as reject:
@@ -226,18 +227,26 @@ class Upserter:
             again.append(plan.group)
         return again
 
-    def _full(self, group: ItemChanges, done: Upserted, stale: dict[ProviderKey, int]) -> bool:
+    def _full(
+        self,
+        group: ItemChanges,
+        owner: Owner | None,
+        copies: list[Copy],
+        done: Upserted,
+        stale: dict[ProviderKey, int],
+    ) -> bool:
         """Decide by the owner record and all copies, and rewrite them in one transaction."""
         candidate = group.candidates[0]
         new = candidate.item
         tenant, emr = new.key.tenant, new.key.emr
-        owner, copies = self._read_all(new)
         expires_at = self._expires_at(new)
 
         def impact(provider: str, change: Change) -> tuple[Interval, ...] | None:
             return self._impact(ProviderKey(tenant, emr, provider), change)
 
-        verdict, impacts, rewrite = judge_full(new, owner, copies, impact, expires_at, OWNER_SLACK_SECONDS)
+        verdict, impacts, rewrite = judge_full(
+            new, owner, copies, impact, expires_at, OWNER_SLACK_SECONDS, self._providers.has_settled
+        )
         read = self._providers.newest_load() + 1  # everything in memory was read before
         if verdict is Verdict.SUPERSEDED:
             done.superseded.extend(group.candidates)
@@ -253,22 +262,36 @@ class Upserter:
         if outcome is Outcome.TOO_LARGE:
             raise Reject("too_large", "the item is larger than the table takes")
         if outcome is not Outcome.APPLIED:
+            for copy in rewrite.copies:
+                self._providers.forget(ProviderKey(tenant, emr, copy.provider))
             return False
-        self._take_over(candidate, impacts, done, stale, None, read)
+        done.touch(candidate, impacts)
+        self._mark_stale(new, rewrite.inherited, stale, None, read)
         for copy in rewrite.copies:
-            self._providers.forget(ProviderKey(tenant, emr, copy.provider))
+            self._providers.note(ProviderKey(tenant, emr, copy.provider), copy)
+        done.settled_by.append(rewrite.copies[0].item if rewrite.copies else new)
         self._finish(group, done.applied, done)
         return True
 
-    def _read_all(self, item: Item) -> tuple[Owner | None, list[Copy]]:
-        key = item.key
-        at = owner_key(key)
-        row = self._store.get(Table.ITEMS, [at]).get(at)
-        owner = read_owner(row, key) if row is not None else None
-        holders = sorted({*(owner.holders if owner else ()), *item.providers})
-        keys = {copy_key(key, provider): provider for provider in holders}
-        rows: dict[tuple[str, str], Row] = self._store.get(Table.ITEMS, list(keys)) if keys else {}
-        return owner, [read_copy(row, key.tenant, key.emr, keys[at]) for at, row in rows.items()]
+    def _read_all(self, groups: list[ItemChanges]) -> dict[ItemKey, tuple[Owner | None, list[Copy]]]:
+        """Owner records and all copies of some items: under their holders, and under the providers now named."""
+        rows = self._store.get(Table.ITEMS, [owner_key(group.key) for group in groups]) if groups else {}
+        owners: dict[ItemKey, Owner] = {}
+        places: dict[Key, tuple[ItemKey, str]] = {}
+        for group in groups:
+            key = group.key
+            if (row := rows.get(owner_key(key))) is not None:
+                owners[key] = read_owner(row, key)
+            holders = owners[key].holders if key in owners else ()
+            for provider in {*holders, *(p for one in group.candidates for p in one.item.providers)}:
+                places[copy_key(key, provider)] = (key, provider)
+        found: dict[ItemKey, tuple[Owner | None, list[Copy]]] = {
+            group.key: (owners.get(group.key), []) for group in groups
+        }
+        for at, row in (self._store.get(Table.ITEMS, list(places)) if places else {}).items():
+            key, provider = places[at]
+            found[key][1].append(read_copy(row, key.tenant, key.emr, provider))
+        return found
 
     def _puts(self, rewrite: Rewrite, expires_at: int | None) -> list[Put]:
         now = self._clock.now().isoformat()

@@ -146,18 +146,24 @@ class Rewrite:
         owner_expect: revision of the owner record read; None: there was none.
         copies: the new copies, live and tombstones.
         copies_expect: revisions of the copies read, by provider; None: there was none.
-        old: what the item was.
+        inherited: the part of the impacts that was found stored: of changes that may not be settled yet.
     """
 
     owner: Owner
     owner_expect: Revision | None
     copies: tuple[Copy, ...]
     copies_expect: Mapping[str, Revision | None]
-    old: Item | None
+    inherited: Impacts
 
 
 def judge_full(
-    new: Item, owner: Owner | None, copies: Iterable[Copy], impact: Impact, expires_at: int | None, slack: int
+    new: Item,
+    owner: Owner | None,
+    copies: Iterable[Copy],
+    impact: Impact,
+    expires_at: int | None,
+    slack: int,
+    settled: Callable[[Copy], bool] = lambda copy: False,
 ) -> tuple[Verdict, Impacts, Rewrite | None]:
     """The way for a change, knowing the owner record and all copies.
 
@@ -168,6 +174,7 @@ def judge_full(
         impact: the plugin's judgement.
         expires_at: when the item is to expire; None: never.
         slack: by how many seconds an owner record outlives its item, so that small moves stay on the steady path.
+        settled: whether this process itself has written the spans for a copy's impacts.
 
     Returns:
         the verdict; the impacts stored with this revision (a replay) or to be stored (a rewrite); the rewrite.
@@ -176,21 +183,19 @@ def judge_full(
     revisions = [copy.item.revision for copy in found.values()]
     if owner is not None:
         revisions.append(owner.revision)
-    stored = Impacts()
-    for impacts in [*([owner.impacts] if owner else []), *(copy.impacts for copy in found.values())]:
-        stored.update(impacts)
     if revisions and max(revisions) > new.revision:
         return Verdict.SUPERSEDED, Impacts(), None
+    inherited = _inherited(owner, found.values(), settled)
     if revisions and max(revisions) == new.revision and _complete(owner, found):
-        return Verdict.REPLAY, stored, None
+        return Verdict.REPLAY, _inherited(owner, found.values(), lambda copy: False), None
 
     # An item of no provider stays with whoever has it.
     providers = new.providers or (owner.providers if owner else ())
     item = replace(new, providers=providers)
     holders = tuple(sorted({*(owner.holders if owner else ()), *found, *providers}))
     owner_expires_at = None if expires_at is None else expires_at + slack
-    newest = max(found.values(), key=lambda copy: copy.item.revision, default=None)
-    impacts = stored
+    impacts = Impacts()
+    impacts.update(inherited)
     for provider in holders:
         had = found.get(provider)
         before = had.item if had is not None and had.live else None
@@ -200,9 +205,20 @@ def judge_full(
         owner_expect=owner.revision if owner else None,
         copies=tuple(Copy(provider, item, impacts, owner_expires_at) for provider in holders),
         copies_expect={p: found[p].item.revision if p in found else None for p in holders},
-        old=newest.item if newest else None,
+        inherited=inherited,
     )
     return Verdict.FULL, impacts, rewrite
+
+
+def _inherited(owner: Owner | None, copies: Iterable[Copy], settled: Callable[[Copy], bool]) -> Impacts:
+    """What the newest revision stored has touched, and took over from those before it, unless that is settled."""
+    found = Impacts()
+    newest = max(copies, key=lambda copy: (copy.item.revision, copy.live), default=None)
+    if newest is not None and not settled(newest):
+        found.update(newest.impacts)
+    if owner is not None and (newest is None or owner.revision > newest.item.revision):
+        found.update(owner.impacts)
+    return found
 
 
 def _complete(owner: Owner | None, found: Mapping[str, Copy]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -50,6 +51,9 @@ app.command("advance-horizon")(advance_horizon.advance_horizon)
 
 def main() -> None:
     """Run a command; a person's mistake is one line on stderr, and the status says what it was."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # NDJSON is UTF-8, whatever the locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
     except SettingsError as error:

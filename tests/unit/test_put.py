@@ -185,13 +185,18 @@ def test_a_null_subject_and_a_null_sequence_are_replaced_not_doubled() -> None:
 
 def test_patching_keeps_the_last_of_members_with_one_name_as_readers_of_json_do() -> None:
     assert patched(b'{"a":1,"a":{"b":[]},"c":2}', {"c": "x"}) == b'{"a":{"b":[]},"c":"x"}'
-    assert patched(b" { } ", {"c": "é"}) == '{"c":"é"}'.encode()
+    assert patched(b" { } ", {"c": "é"}) == patched(b"{ }", {"c": "é"}) == '{"c":"é"}'.encode()
 
 
-@pytest.mark.parametrize("text", [b"[]", b'{"a":1', b'{"a" 1}', b'{"a":1,}', b"", b"\xff", b"{1:2}", b"{"])
+def test_a_name_written_with_escapes_is_still_found() -> None:
+    assert json.loads(patched(b'{"\\u0063":1,"b":2}', {"c": "x"})) == {"c": "x", "b": 2}
+    assert patched(b'{"\\u0063":1,"b":2}', {"c": "x"}).count(b'"c"') == 1
+
+
+@pytest.mark.parametrize("text", [b"[]", b'{"a":1', b'{"a" 1}', b'{"a":1,}', b"", b"\xff", b"{", b'{"a":}'])
 def test_patching_what_is_no_object_is_a_reject(text: bytes) -> None:
     with pytest.raises(Reject, match="not_json"):
-        patched(text, {"c": "x"})
+        patched(text, {"a": "x"})
 
 
 @pytest.mark.parametrize(
