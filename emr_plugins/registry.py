@@ -96,7 +96,9 @@ def _checked(plugin: object) -> tuple[EventPattern, ...]:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
         raise _Wrong("its name must be lower-case letters, digits and underscores")
     if version != API_VERSION:
-        raise _Wrong(f"it was written for version {version} of the plugin API; this is version {API_VERSION}")
+        raise _Wrong(
+            f"it was written for version {version!r} of the plugin API; this is version {API_VERSION}"
+        )
     for method, expected in _SIGNATURES.items():
         function = getattr(plugin, method, None)
         if not callable(function):

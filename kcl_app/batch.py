@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from emr_plugins.host import PluginHost
 from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
@@ -39,7 +40,7 @@ class BatchResult:
             number of records.
         items: number of item changes by outcome.
         rejects: number of records and changes set aside, by reason.
-        provider_days: number of providers whose days were recomputed.
+        providers: number of providers whose days were recomputed.
     """
 
     events: Counter[str] = field(default_factory=Counter)
@@ -90,6 +91,7 @@ class BatchEngine:
         step: Step | None = None,
     ) -> None:
         self.host = host
+        self._clock = clock
         self._limits = limits
         self._observer = observer
         self._step: Step = step or (lambda name, seconds: None)
@@ -196,8 +198,17 @@ class BatchEngine:
 
     def _poison(self, record: Record, origin: str, error: Exception) -> BatchResult:
         reason, detail = "processing_failed", f"the engine raised {type(error).__name__}"
-        self.dead_letters.send([Letter(reason, detail, origin, record)])
+        try:
+            decoded, _ = self._decode([record])
+        except Exception:
+            decoded = []  # it changed nothing
+        letter = Letter(reason, detail, origin, record, decoded[0].event if decoded else None)
+        self.dead_letters.send([letter])
         self._observer.dead_letter(reason)
+        # Its items may be written, the days they touch are not.
+        yesterday = self._clock.today("UTC") - timedelta(days=1)
+        for key in providers_named(item for one in decoded for item in one.items):
+            self.settler.distrust(key, letter, yesterday)
         return BatchResult(Counter(rejected=1), Counter(), Counter({reason: 1}))
 
     @staticmethod

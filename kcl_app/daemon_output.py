@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
 from typing import Any
 
@@ -16,6 +17,7 @@ from . import logs
 from .daemon import INITIALIZED, SHUTDOWN_FAILED, DaemonLine, parse_line
 
 _LONGEST = 1500
+_CHILD_ENDED = re.compile(r"^Child process exited with value: (\d+)")
 _OF_RUNTIME = re.compile(
     r"^(java\.|software\.amazon\.|Caused by: (java|software)|\tat |\s*at |Error(:| occurred)|Exception in thread"
     r"|Terminating due to|OpenJDK|Picked up|Unrecognized|For more information|Usage:|#"
@@ -35,6 +37,7 @@ class DaemonOutput:
         self._show_any = show_any
         self._lock = threading.Lock()
         self._child_error = ""
+        self._child_end = ""
         self._daemon_error = ""
         self.initialized = False
         """The KCL has set up its leases and takes shards."""
@@ -54,7 +57,12 @@ class DaemonOutput:
             self.initialized = True
         if (parsed.logger, parsed.message[: len(SHUTDOWN_FAILED[1])]) == SHUTDOWN_FAILED:
             self.shutdown_failed = True
-        if parsed.level == "error":
+        ended = (
+            _CHILD_ENDED.match(parsed.message) if parsed.logger == "MultiLangShardRecordProcessor" else None
+        )
+        if ended and ended.group(1) != "0":
+            self._remember(child_end=f"a shard's child ended with {_child_status(int(ended.group(1)))}")
+        if parsed.level == "error" and (parsed.logger, parsed.message) != SHUTDOWN_FAILED:
             self._remember(daemon=_summary(parsed))
         fields: dict[str, Any] = {"event": parsed.message[:_LONGEST], "level": parsed.level, "source": "kcl"}
         fields["logger"] = parsed.logger
@@ -76,9 +84,12 @@ class DaemonOutput:
         logs.relay(fields)
 
     def hint(self) -> str:
-        """The last error: a child's if one had any, since the daemon's only follow from it; else the daemon's."""
+        """Why the daemon ended: a child's last error; else how a child ended; else the daemon's own last error.
+
+        In this order, since each follows from the one before.
+        """
         with self._lock:
-            return self._child_error or self._daemon_error
+            return self._child_error or self._child_end or self._daemon_error
 
     def _other(self, text: str) -> None:
         safe = _OF_RUNTIME.match(text) is not None
@@ -90,10 +101,21 @@ class DaemonOutput:
         else:
             logger.warning("a line that is no log line", characters=len(text))
 
-    def _remember(self, *, child: str = "", daemon: str = "") -> None:
+    def _remember(self, *, child: str = "", child_end: str = "", daemon: str = "") -> None:
         with self._lock:
             self._child_error = child or self._child_error
+            self._child_end = self._child_end or child_end
             self._daemon_error = daemon or self._daemon_error
+
+
+def _child_status(code: int) -> str:
+    # Java tells of a signal as a shell does: 128 and its number.
+    if code > 128:
+        try:
+            return f"status {code} ({signal.Signals(code - 128).name})"
+        except ValueError:
+            pass
+    return f"status {code}"
 
 
 def _child_line(text: str) -> dict[str, Any] | None:

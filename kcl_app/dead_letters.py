@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from processors.envelope import Event, Record
-from processors.errors import Fatal
+from processors.errors import Fatal, Retry
 from processors.items import SCHEMA
 from processors.keys import encode_part
 
@@ -23,6 +23,9 @@ from .stores.base import Blobs, Outcome, Put, Row, Store, Table
 RETENTION_SECONDS = 30 * 86_400
 MAX_INLINE_BYTES = 350 * 1024
 """Base64 longer than this goes to the bucket: a DynamoDB item holds 400 KB."""
+
+MAX_BLOB_KEY = 1024
+"""Bytes of an S3 key, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class DeadLetters:
         """Make letters durable; one that is there already stays.
 
         Raises:
-            Retry: a store cannot take them now.
+            Retry: a store cannot take them now, or does not answer.
             Fatal: a store will not take them.
         """
         puts = {letter.key(): Put(Table.DEAD_LETTERS, self._row(letter), None) for letter in letters}
@@ -95,7 +98,7 @@ class DeadLetters:
             pending = [put for put, out in zip(pending, outcomes, strict=True) if out is Outcome.UNKNOWN]
             if not pending:
                 return
-        raise Fatal("dead letters cannot be confirmed: every answer of the table is lost")
+        raise Retry("dead letters cannot be confirmed: every answer of the table is lost")
 
     def _row(self, letter: Letter) -> Row:
         pk, sk = letter.key()
@@ -105,6 +108,8 @@ class DeadLetters:
         if raw is not None and len(raw) > MAX_INLINE_BYTES:
             assert record is not None  # it had bytes
             blob = f"{pk}/{encode_part(sk)}"
+            if len(blob) > MAX_BLOB_KEY:
+                blob = "sha256/" + hashlib.sha256(blob.encode()).hexdigest()
             self._blobs.put(blob, record.data)
             raw = None
         return {

@@ -54,8 +54,11 @@ class ProviderState:
         return self.copies.get((item.kind, item.id))
 
     def put(self, copy: Copy) -> None:
-        """Take in a copy that was just written."""
+        """Take in a copy that was just written, unless memory was read since and holds a newer one."""
         name = (copy.item.key.kind, copy.item.key.id)
+        held = self.copies.get(name)
+        if held is not None and held.item.revision > copy.item.revision:
+            return
         self.copies[name] = copy
         self.settled.discard(name)
         if copy.live:
@@ -113,16 +116,8 @@ class Providers:
         self._loads += 1
         loaded = self._loads
         pk = key.pk()
-        around = self._today("UTC")
-        span = (
-            (around - timedelta(days=self.history_days + 2)).isoformat(),
-            (around + timedelta(days=self._horizon + MARGIN + 2)).isoformat(),
-        )
         # The versions first: see the head of this file.
-        versions = {
-            str(row["sk"]): str(row["write_version"])
-            for row in self._store.query(Table.SPANS, pk, span, ("sk", "write_version"))
-        }
+        versions = self.versions(key)
         copies = [
             read_copy(row, key.tenant, key.emr, key.provider) for row in self._store.query(Table.ITEMS, pk)
         ]
@@ -152,6 +147,16 @@ class Providers:
             and known.item.revision == copy.item.revision
             and (key.kind, key.id) in state.settled
         )
+
+    def versions(self, key: ProviderKey) -> dict[str, str]:
+        """The `write_version` of each of a provider's documents by date, read now."""
+        around = self._today("UTC")
+        span = (
+            (around - timedelta(days=self.history_days + 2)).isoformat(),
+            (around + timedelta(days=self._horizon + MARGIN + 2)).isoformat(),
+        )
+        rows = self._store.query(Table.SPANS, key.pk(), span, ("sk", "write_version"))
+        return {str(row["sk"]): str(row["write_version"]) for row in rows}
 
     def forget(self, key: ProviderKey) -> None:
         """Drop what is in memory: it will be read afresh."""

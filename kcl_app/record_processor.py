@@ -147,8 +147,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._checkpointed = self._settled
             self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
 
-    def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool:
-        """One checkpoint, tried again where that can help. False where it can wait for the next, or is not ours."""
+    def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:
+        """One checkpoint, tried again where that can help. False where it can wait for the next; None: not ours."""
         for attempt in range(6):
             try:
                 checkpoint()
@@ -158,7 +158,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 if "Shutdown" in name:
                     # Another worker has the lease, or is about to: what is durable here is a replay there.
                     self._log.info("the shard is given up, so its checkpoint is left to the next worker")
-                    return False
+                    return None
                 if "InvalidState" in name:
                     raise Fatal("the daemon cannot checkpoint: InvalidStateException") from error
                 pause = random.uniform(0.05, min(5.0, 0.2 * 2**attempt))
@@ -181,7 +181,10 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         The end of a shard is the one checkpoint that has no sequence number.
         """
         try:
-            if not self._try_checkpoint(shard_ended_input.checkpointer.checkpoint):
+            taken = self._try_checkpoint(shard_ended_input.checkpointer.checkpoint)
+            if taken is None:
+                return  # whoever has the lease now ends the shard
+            if not taken:
                 raise Fatal("the end of the shard could not be checkpointed")
             self._log.info("shard ended")
         except Exception as error:

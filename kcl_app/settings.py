@@ -67,13 +67,15 @@ class AwsSettings(_Section):
     """Which AWS. `endpoint_url` points to a local cloud and is allowed in the local environment only."""
 
     region: str = Field(
-        "us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region of stream and tables."
+        "us-east-1",
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
+        description="AWS region of the stream, the tables and the bucket.",
     )
     endpoint_url: str | None = Field(
-        None, description="Endpoint of the local cloud, instead of AWS. Local only."
+        None, description="URL of the local cloud, used instead of AWS. Only where `environment` is `local`."
     )
-    connect_timeout_seconds: PositiveFloat = Field(5, description="Longest wait for a connection.")
-    read_timeout_seconds: PositiveFloat = Field(20, description="Longest wait for an answer.")
+    connect_timeout_seconds: PositiveFloat = Field(5, description="Longest wait for a connection to AWS.")
+    read_timeout_seconds: PositiveFloat = Field(20, description="Longest wait for an answer of AWS.")
 
 
 class StreamSettings(_Section):
@@ -83,11 +85,20 @@ class StreamSettings(_Section):
     application: str = Field(
         "scheduling-kcl-app",
         pattern=r"^[a-zA-Z0-9_.-]{3,200}$",
-        description="Name of the KCL application; its lease tables are named after it.",
+        description="Name of the KCL application. Workers of one name share the shards, and its three tables are "
+        "named after it.",
     )
-    max_records: int = Field(1000, ge=1, le=10_000, description="Records of one GetRecords call.")
+    max_records: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="Records that the KCL takes in one GetRecords call, at most.",
+    )
     idle_milliseconds: int = Field(
-        250, ge=200, description="Wait between reads of a shard (5 reads/s are allowed)."
+        250,
+        ge=200,
+        description="Wait between two reads of a shard. Kinesis allows 5 reads a second of each shard, for all its "
+        "readers together.",
     )
     failover_milliseconds: int = Field(
         10_000, ge=1000, description="A lease not renewed for this long is taken over by another worker."
@@ -97,18 +108,26 @@ class StreamSettings(_Section):
 class TableSettings(_Section):
     """Names of the DynamoDB tables and of the bucket."""
 
-    items: str = Field("scheduling-items", min_length=3, description="Scheduling items.")
-    spans: str = Field(
-        "available-spans", min_length=3, description="Available spans, one document a provider-day."
+    items: str = Field(
+        "scheduling-items", min_length=3, description="Table of scheduling items and their owner records."
     )
-    providers: str = Field("scheduling-providers", min_length=3, description="Who is known.")
+    spans: str = Field(
+        "available-spans",
+        min_length=3,
+        description="Table of available spans, one document for each provider-day.",
+    )
+    providers: str = Field(
+        "scheduling-providers",
+        min_length=3,
+        description="Table of the providers known, which the horizon job walks over.",
+    )
     dead_letters: str = Field(
-        "scheduling-dead-letters", min_length=3, description="What was set aside, and why."
+        "scheduling-dead-letters", min_length=3, description="Table of what was set aside, with its reason."
     )
     dead_letter_bucket: str = Field(
         "scheduling-dead-letters",
         min_length=3,
-        description="S3 bucket for raw records too large for the table.",
+        description="S3 bucket for raw records that are too large for that table.",
     )
 
 
@@ -116,15 +135,20 @@ class HorizonSettings(_Section):
     """Which days have a document."""
 
     days: int = Field(90, ge=1, le=730, description="How many days spans are kept for, today the first.")
-    history_days: int = Field(7, ge=0, le=365, description="How many past days stay.")
+    history_days: int = Field(
+        7, ge=0, le=365, description="How many past days stay, and are kept right while they do."
+    )
 
 
 class TenantSettings(_Section):
     """One tenant."""
 
-    time_zone: ZoneName = Field("UTC", description="IANA zone for providers that have no working hours.")
+    time_zone: ZoneName = Field(
+        "UTC", description="IANA time zone of providers that have no working hours which name one."
+    )
     plugins: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Settings of plugins for this tenant, by plugin name."
+        default_factory=dict,
+        description="Settings of plugins for this tenant, by plugin name. The plugin says which there are.",
     )
 
 
@@ -132,19 +156,28 @@ class PluginSettings(_Section):
     """Which installed plugins may run."""
 
     allow: tuple[str, ...] | None = Field(
-        None, description="Names of the plugins to load; all installed ones if unset."
+        None,
+        description="Names of the plugins to load, besides `standard`, which is always there. All that are installed "
+        "if unset.",
     )
 
 
 class LimitSettings(_Section):
     """Sizes past which input is rejected."""
 
-    record_bytes: int = Field(512 * 1024, ge=1024, le=10 * 1024 * 1024, description="One record.")
-    depth: int = Field(32, ge=4, le=150, description="Nesting of a record's JSON.")
-    string_chars: int = Field(256 * 1024, ge=256, description="Longest text in a record's JSON.")
-    items_per_provider: int = Field(20_000, ge=10, description="Items of one provider.")
+    record_bytes: int = Field(512 * 1024, ge=1024, le=10 * 1024 * 1024, description="Bytes of one record.")
+    depth: int = Field(32, ge=4, le=150, description="Levels of nesting in a record's JSON.")
+    string_chars: int = Field(
+        256 * 1024, ge=256, description="Characters of the longest text in a record's JSON."
+    )
+    items_per_provider: int = Field(
+        20_000, ge=10, description="Items of one provider, those that were withdrawn included."
+    )
     document_bytes: int = Field(
-        380_000, ge=1000, le=390_000, description="Spans of one provider-day as JSON."
+        380_000,
+        ge=1000,
+        le=390_000,
+        description="Bytes of the spans of one provider-day as JSON. A DynamoDB item holds 400 KB in all.",
     )
 
     def limits(self) -> Limits:
@@ -158,39 +191,51 @@ class WorkerSettings(_Section):
     port: int = Field(
         9464, ge=0, le=65_535, description="Port of /metrics, /healthz and /readyz; 0 chooses a free one."
     )
-    bind: str = Field("127.0.0.1", description="Address that port is bound to.")
+    bind: str = Field(
+        "127.0.0.1",
+        description="Address that the port is bound to; `0.0.0.0` lets Prometheus in from other machines.",
+    )
     grace_seconds: PositiveFloat = Field(
         20,
         le=115,
-        description="From SIGTERM to the end; below the ECS stopTimeout (120 s at most on Fargate).",
+        description="Longest time from SIGTERM to the end. Keep it below the ECS stopTimeout (120 s at most on "
+        "Fargate).",
     )
     child_timeout_seconds: PositiveInt = Field(
-        900, description="A child that answers nothing for this long halts the worker."
+        900,
+        description="A child that answers nothing for this long halts the worker. After four fifths of it a child that "
+        "cannot use its stores ends by itself.",
     )
     jvm_options: tuple[str, ...] = Field(
         ("-XX:+UseSerialGC", "-Xmx256m"), description="Options of the Java virtual machine."
     )
-    cached_items: int = Field(100_000, ge=1000, description="Items kept in memory by each child, at most.")
+    cached_items: int = Field(
+        100_000,
+        ge=1000,
+        description="Items that each child keeps in memory, at most. The least recently used providers go first.",
+    )
 
 
 class LogSettings(_Section):
     """Structured logs on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe level logged."
+        "info", description="The least severe level that is logged."
     )
     format: Literal["auto", "json", "pretty"] = Field(
-        "auto", description="`auto` is pretty on a terminal, else JSON."
+        "auto", description="`json` is one object a line; `auto` is `pretty` on a terminal, else `json`."
     )
 
 
 class LocalSettings(_Section):
     """The local cloud."""
 
-    directory: Path = Field(Path(".local"), description="Folder of its virtual environment, state and log.")
+    directory: Path = Field(
+        Path(".local"), description="Folder of its virtual environment, its state and its log."
+    )
     data_template: Path = Field(
         PROJECT_ROOT / "deploy" / "ecs" / "data.yaml",
-        description="CloudFormation template of streams and tables.",
+        description="CloudFormation template that its stream, tables and bucket are made from.",
     )
 
 
@@ -202,14 +247,20 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["local", "production"] = Field(
-        "local", description="Local settings may name an endpoint."
+        "local", description="Where this runs. `local` may name an endpoint, and looks for work more often."
     )
     today: Today | None = Field(
-        None, description="Pins the date, so that historical data has a horizon of its own."
+        None, description="Pins the date, in every zone, so that historical data has a horizon of its own."
     )
-    any_tenant: bool = Field(True, description="Take events of tenants not listed under [tenants].")
-    default_tenant: TenantSettings = Field(TenantSettings(), description="Settings of tenants not listed.")
-    tenants: dict[str, TenantSettings] = Field(default_factory=dict, description="Settings by tenant.")
+    any_tenant: bool = Field(
+        True, description="Whether events of tenants that are not listed under `tenants` are taken."
+    )
+    default_tenant: TenantSettings = Field(
+        TenantSettings(), description="Settings of tenants that are not listed."
+    )
+    tenants: dict[str, TenantSettings] = Field(
+        default_factory=dict, description="Settings of each tenant, by its name."
+    )
     aws: AwsSettings = AwsSettings()
     stream: StreamSettings = StreamSettings()
     tables: TableSettings = TableSettings()

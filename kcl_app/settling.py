@@ -171,19 +171,51 @@ class Settler:
             self._observer.dead_letter(reason)
         self._dead_letters.send(letters)
 
+    def distrust(self, key: ProviderKey, letter: Letter, since: date) -> None:
+        """Mark all of a provider's documents stale, without looking at its items: nobody knows what they should be.
+
+        Args:
+            key: whose.
+            letter: why; it is sent first, with provider and days.
+            since: the first day that matters.
+
+        Raises:
+            Retry: a store cannot be used now.
+        """
+        self._providers.forget(key)
+        plugin, version = self._host.version(key.emr)
+        reason = f"{letter.reason}: {letter.detail}"
+        done: set[str] = set()
+        for _ in range(ROUNDS):
+            versions = self._providers.versions(key)
+            days = [day for day in versions if day >= since.isoformat() and day not in done]
+            if not days:
+                return
+            self._dead_letters.send([replace(letter, plugin=plugin, provider=key.pk(), days=tuple(days))])
+            documents = [
+                Document(key, date.fromisoformat(day), "[]", 0, "stale", reason, None, plugin, version)
+                for day in days
+            ]
+            outcomes = self._store.write([self._put(one, versions) for one in documents])
+            for document, outcome in zip(documents, outcomes, strict=True):
+                if outcome is Outcome.APPLIED:
+                    done.add(document.day.isoformat())
+                    self._observer.provider_day(plugin, "stale", 0)
+        raise Retry("provider-days keep changing under this worker's hands")
+
+    def _put(self, document: Document, versions: Mapping[str, str]) -> Put:
+        """The write of a document in place of the one that was read."""
+        end = times.hull_of_dates(document.day, document.day)[1] / times.SECOND
+        expires_at = self._clock.expiry_at(end + self._providers.history_days * 86_400)
+        row = document_row(document, self._new_version(), self._clock.now().isoformat(), expires_at)
+        return Put(Table.SPANS, row, versions.get(document.day.isoformat()))
+
     def _write(
         self, documents: list[Document], work: Mapping[ProviderKey, Work], again: dict[ProviderKey, Work]
     ) -> None:
         if not documents:
             return
-        now = self._clock.now().isoformat()
-        puts = []
-        for document in documents:
-            end = times.hull_of_dates(document.day, document.day)[1] / times.SECOND
-            expires_at = self._clock.expiry_at(end + self._providers.history_days * 86_400)
-            row = document_row(document, self._new_version(), now, expires_at)
-            versions = self._providers.get(document.provider).versions
-            puts.append(Put(Table.SPANS, row, versions.get(document.day.isoformat())))
+        puts = [self._put(one, self._providers.get(one.provider).versions) for one in documents]
         for document, put, outcome in zip(documents, puts, self._store.write(puts), strict=True):
             key = document.provider
             if outcome is Outcome.APPLIED:

@@ -6,7 +6,7 @@ decided again on what is then stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from emr_plugins.host import PluginHost
@@ -172,10 +172,9 @@ class Upserter:
             self._take_over(candidate, copy.impacts, done, stale, key, state.loaded)
             self._finish(group, done.replayed, done)
             return True
-        if verdict is Verdict.NEW and len(state.calendar) >= self._items_per_provider:
-            raise Reject(
-                "too_many_items", f"the provider has {self._items_per_provider} items, the most allowed"
-            )
+        if verdict is Verdict.NEW and self._would_be_full(key, plans):
+            full.add(id(group))  # which tells an item that is new from one handed over
+            return False
         old = copy.item if copy is not None else None
         impacts = impacts_at(key.provider, old, new, lambda provider, change: self._impact(key, change))
         if copy is not None and (inherited := state.unsettled(copy)):
@@ -239,6 +238,15 @@ class Upserter:
         candidate = group.candidates[0]
         new = candidate.item
         tenant, emr = new.key.tenant, new.key.emr
+        if (
+            owner is None
+            and not copies
+            and len(new.providers) == 1
+            and self._would_be_full(ProviderKey(tenant, emr, new.providers[0]), ())
+        ):
+            raise Reject(
+                "too_many_items", f"the provider has {self._items_per_provider} items, the most allowed"
+            )
         expires_at = self._expires_at(new)
 
         def impact(provider: str, change: Change) -> tuple[Interval, ...] | None:
@@ -272,6 +280,13 @@ class Upserter:
         done.settled_by.append(rewrite.copies[0].item if rewrite.copies else new)
         self._finish(group, done.applied, done)
         return True
+
+    def _would_be_full(self, key: ProviderKey, plans: Sequence[_Plan]) -> bool:
+        """Whether a provider has as many items as it may, with those about to be inserted."""
+        room = self._items_per_provider - len(self._providers.get(key).calendar)
+        if room > len(plans):
+            return False
+        return room <= sum(plan.owner_write is not None and plan.provider == key for plan in plans)
 
     def _read_all(self, groups: list[ItemChanges]) -> dict[ItemKey, tuple[Owner | None, list[Copy]]]:
         """Owner records and all copies of some items: under their holders, and under the providers now named."""

@@ -42,6 +42,9 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
         items: the provider's items; those that cannot touch the day may be left out. Their order does not matter.
         zone: the IANA time zone of the provider's calendar.
     """
+    within = times.day_intervals(zone, day)
+    if not within:
+        return ()
     counting = [item for item in items if item.body.counts]
     answers = [
         (item.revision, item.key, body.spans)
@@ -52,9 +55,6 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
         _, _, spans = max(answers, key=lambda answer: answer[:2])
         return in_order(Span(s.start, s.end, s.location_id, s.service_types, s.capacity) for s in spans)
     live = [item.body for item in counting]
-    within = times.day_intervals(zone, day)
-    if not within:
-        return ()
 
     offers: dict[OfferKey, list[Offered]] = defaultdict(list)
     blocked: list[Interval] = []

@@ -8,8 +8,14 @@ from dataclasses import dataclass, field
 from .envelope import Event, Limits, Record, read_event
 from .errors import Reject
 from .items import Item, ItemChange
-from .keys import ItemKey, ProviderKey
+from .keys import ItemKey, ProviderKey, encode_part
 from .revisions import Revision
+
+MAX_BODY_BYTES = 256 * 1024
+"""Bytes of one item's fields as stored: a DynamoDB item holds 400 KB in all."""
+
+MAX_ENCODED_TENANT = 1000
+"""Bytes of a percent-encoded tenant: a DynamoDB partition key holds 2,048, with EMR, kind and id behind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +63,11 @@ def decode(
     event: Event | None = None
     try:
         event = read_event(record.data, limits)
+        if len(encode_part(event.tenant)) > MAX_ENCODED_TENANT:
+            raise Reject("too_large", "tenant: is too long")
         changes = plugins(event)
+        if len(record.data) > MAX_BODY_BYTES // 16:  # no message grows more than that on its way to an item
+            _check_bodies(changes)
     except Reject as reject:
         return Rejected(record, reject.reason, reject.detail, event)
     sequence = event.sequence if event.sequence is not None else record.sequence()
@@ -74,6 +84,11 @@ def decode(
             for change in changes
         ),
     )
+
+
+def _check_bodies(changes: Iterable[ItemChange]) -> None:
+    if any(len(change.body.json_text().encode()) > MAX_BODY_BYTES for change in changes):
+        raise Reject("too_large", f"an item's fields take more than {MAX_BODY_BYTES} bytes")
 
 
 def providers_named(items: Iterable[Item]) -> list[ProviderKey]:

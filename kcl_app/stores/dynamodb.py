@@ -36,6 +36,8 @@ _THROTTLED = frozenset(
         "ProvisionedThroughputExceeded",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "TransactionConflict",  # a transaction of another worker holds the row: its outcome decides ours
+        "TransactionConflictException",
         "TransactionInProgressException",
         "LimitExceededException",
         "InternalServerError",
@@ -196,8 +198,9 @@ class DynamoDBStore(Store):
             pending = throttled
             self._wait(attempt)
         if outcomes:
-            # Some statements of the call were done: say so, and let those that were not be decided again.
-            return [outcomes.get(index, Outcome.CONFLICT) for index in range(len(puts))]
+            # Some statements of the call were done: say so, and let those that were not be decided again. Not as
+            # conflicts, which would say that there is a row.
+            return [outcomes.get(index, Outcome.UNKNOWN) for index in range(len(puts))]
         raise Retry("DynamoDB throttles writes (BatchExecuteStatement)")
 
     def _statement(self, put: Put) -> dict[str, Any]:

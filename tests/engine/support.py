@@ -156,7 +156,13 @@ def booking(
     **over: Any,
 ) -> dict[str, Any]:
     """An `appointment`."""
-    data = {"id": id_, "provider_id": provider, "start": at(start, day), "end": at(end, day), "status": status}
+    data = {
+        "id": id_,
+        "provider_id": provider,
+        "start": at(start, day),
+        "end": at(end, day),
+        "status": status,
+    }
     return {name: value for name, value in data.items() if value is not None} | over
 
 
@@ -281,7 +287,9 @@ def assert_clean(
     wanted = clean_answer(plugins or host(), events, limits or Limits(), today, days)
     found = stored_answer(store, list(wanted))
     wrong = {key: (found.get(key), answer) for key, answer in wanted.items() if found.get(key) != answer}
-    assert not wrong, f"{name}: {len(wrong)} provider-days differ (stored, clean pass): {dict([*wrong.items()][:3])}"
+    assert not wrong, (
+        f"{name}: {len(wrong)} provider-days differ (stored, clean pass): {dict([*wrong.items()][:3])}"
+    )
     known = {str(row["pk"]) + "#" + str(row["sk"]) for row in store.scan(Table.PROVIDERS)}
     assert known == {key.pk() for key, _ in wanted}, name
 
@@ -488,5 +496,3 @@ def accounted(store: MemoryStore, event_items: Mapping[str, Item]) -> list[str]:
         for name, item in event_items.items()
         if newest.get(item.key.owner_pk(), "") < item.revision.encode()
     ]
-
-

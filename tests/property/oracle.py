@@ -106,6 +106,8 @@ def _jumps_and_offsets(name: str, low: datetime, high: datetime) -> tuple[set[da
 
 def _runs(docs: list[Doc], day: date, zone: str, instants: list[datetime]) -> list[Free]:
     """Maximal runs of time with the same places left, offer by offer."""
+    if not any(wall(zone, at).date() == day for at in instants):
+        return []  # a date that the zone skipped
     for doc in docs:
         if doc["type"] == "availability" and _counts(doc) and doc["date"] == day.isoformat():
             return sorted(_as_they_are(doc), key=_order)

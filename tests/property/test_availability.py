@@ -141,6 +141,12 @@ def test_a_fold_just_after_midnight(zone: str, start: str) -> None:
         assert answer == spans_on_grid(docs, day, zone, MINUTE)
 
 
+def test_a_date_that_never_was_has_no_spans_whatever_a_source_says() -> None:
+    span = {"start": "2011-12-30T09:00:00Z", "end": "2011-12-30T11:00:00Z"}
+    doc: Doc = {"type": "availability", "id": "1", "provider_id": "p1", "version": 1, "date": "2011-12-30"}
+    assert spans_of_day(date(2011, 12, 30), [item_of({**doc, "spans": [span]})], "Pacific/Apia") == ()
+
+
 def test_of_two_answers_for_one_date_the_newer_revision_wins_in_any_order() -> None:
     docs = [
         {"type": "availability", "id": str(version), "provider_id": "p1", "version": version, "date": "2026-03-09",

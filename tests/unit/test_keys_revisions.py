@@ -77,8 +77,10 @@ def test_a_kinesis_partition_key_fits_however_long_the_names_are(length: int) ->
 
 
 MOMENTS = st.datetimes(
-    datetime(1971, 1, 1), datetime(2198, 12, 31), timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5))])
-) | st.sampled_from([datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC)])  # fmt: skip
+    datetime.fromisoformat("1971-01-01"),
+    datetime.fromisoformat("2198-12-31"),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5))]),
+) | st.sampled_from([datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC)])
 VERSIONS = st.integers(0, MAX_VERSION) | st.integers(0, 11)
 SEQUENCES = st.text(max_size=6) | st.text(st.sampled_from("0|9."), max_size=4)
 REVISIONS = st.builds(Revision.of, VERSIONS, MOMENTS, SEQUENCES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -164,7 +165,7 @@ def test_a_third_party_is_found_like_a_built_in(entry_point: Callable[..., Entry
     ("body", "reason"),
     [
         ("    api_version = 2", "it was written for version 2 of the plugin API; this is version 1"),
-        ("    api_version = '1'", "it was written for version 1 of the plugin API; this is version 1"),
+        ("    api_version = '1'", "it was written for version '1' of the plugin API; this is version 1"),
         ("    def decode(self, event): return []", "its decode takes (event) and must take (event, context)"),
         ("    def impact(self, ctx, change): ...", "its impact takes (ctx, change) and must take (change, context)"),
         ("    def spans(self, *args): ...", "its spans takes (args) and must take (day, items, context)"),
@@ -320,9 +321,8 @@ class WantingPlugin(FakePlugin):
 )
 def test_wrong_settings_of_a_tenant_name_their_key_at_the_start(settings: dict[str, Any], key: str) -> None:
     host = host_of(WantingPlugin(), tenants={"t": Tenant("UTC", settings)})
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError, match="^" + re.escape(key)) as caught:
         host.check_settings(["t"])
-    assert str(caught.value).startswith(key)
     assert MARKER not in str(caught.value)
 
 
@@ -532,7 +532,8 @@ def test_impacts_become_instants() -> None:
     found = impact_of([Instants(at(14), at(15)), LocalDates(DAY, DAY)])
     assert found[0] == (instant(at(14)), instant(at(15)))
     low, high = found[1]
-    assert low <= instant(at(4)) and high >= instant(at(4, 10))
+    assert low <= instant(at(4))
+    assert high >= instant(at(4, 10))
     assert impact_of([]) == ()
     assert impact_of([Instants(at(14), at(15)), EVERY_DAY]) is None
 
@@ -620,7 +621,7 @@ def test_an_emr_that_no_plugin_runs_for_has_no_spans() -> None:
         ([Span(at(15), at(14))], "end before they start"),
         ([Span(at(14), at(14))], "end before they start"),
         (
-            [Span(datetime(2026, 3, 9, 14), datetime(2026, 3, 9, 15))],
+            [Span(at(14).replace(tzinfo=None), at(15).replace(tzinfo=None))],
             "have times that are not aware datetimes",
         ),
         ([Span(MARKER, at(15))], "have times that are not aware datetimes"),  # type: ignore[arg-type]

@@ -1,0 +1,336 @@
+"""The KCL's messages in, as JSON lines, and what the record processor answers, compared line by line."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from amazon_kclpy.kcl import KCLProcess
+from prometheus_client import CollectorRegistry
+from structlog.contextvars import clear_contextvars
+
+from kcl_app.batch import BatchResult
+from kcl_app.metrics import WorkerMetrics
+from kcl_app.record_processor import STATE_UNKNOWN, RecordProcessor
+from processors.envelope import Record
+from processors.errors import Fatal, Retry
+
+SHARD = "shardId-000000000000"
+NOW = 1_800_000_000.0
+
+Line = dict[str, Any]
+
+INITIALIZE: Line = {"action": "initialize", "shardId": SHARD, "sequenceNumber": None, "subSequenceNumber": 0}
+OK: Line = {"action": "checkpoint", "sequenceNumber": "0", "subSequenceNumber": 0, "error": None}
+
+
+@pytest.fixture(autouse=True)
+def _unbound() -> Iterator[None]:
+    """The processor binds its shard to the logs of its process, which is not ours."""
+    yield
+    clear_contextvars()
+
+
+def refused(error: str) -> Line:
+    """The daemon's answer to a checkpoint that it did not take."""
+    return {**OK, "error": error}
+
+
+def record(number: int, data: bytes = b"{}", sub: int = 0) -> Line:
+    """A record as the daemon sends it."""
+    return {
+        "action": "record",
+        "data": base64.b64encode(data).decode(),
+        "partitionKey": "p",
+        "sequenceNumber": f"{number:056d}",
+        "subSequenceNumber": sub,
+        "approximateArrivalTimestamp": int((NOW - 5) * 1000),
+    }
+
+
+def process(*given: Line, lag: int | None = 0) -> Line:
+    """A processRecords message."""
+    return {"action": "processRecords", "records": list(given), "millisBehindLatest": lag}
+
+
+def status(of: str) -> Line:
+    """What is answered when a message is dealt with."""
+    return {"action": "status", "responseFor": of}
+
+
+def checkpoint(number: int, sub: int = 0) -> Line:
+    """What is asked when records are settled."""
+    return {"action": "checkpoint", "sequenceNumber": f"{number:056d}", "subSequenceNumber": sub}
+
+
+class Memory:
+    """Stands in for the providers in memory."""
+
+    def __init__(self) -> None:
+        self.forgotten = 0
+
+    def forget_all(self) -> None:
+        """Count."""
+        self.forgotten += 1
+
+
+class ScriptedEngine:
+    """Runs batches as told: an error is raised, anything else is a success."""
+
+    def __init__(self, *script: Exception | None) -> None:
+        self.script = list(script)
+        self.ran: list[tuple[list[Record], str]] = []
+        self.providers = Memory()
+
+    def run(self, records: Sequence[Record], origin: str) -> BatchResult:
+        """One batch."""
+        self.ran.append((list(records), origin))
+        if self.script and (error := self.script.pop(0)) is not None:
+            raise error
+        return BatchResult(
+            Counter(applied=len(records) - 1, rejected=1), Counter(applied=7), Counter(not_json=1)
+        )
+
+
+class Child:
+    """A record processor under kclpy, fed with lines."""
+
+    def __init__(self, engine: ScriptedEngine | None = None, give_up_seconds: float = 100.0) -> None:
+        self.engine = engine or ScriptedEngine()
+        self.registry = CollectorRegistry()
+        self.slept: list[float] = []
+        self.available: list[float | None] = []
+        self.processor = RecordProcessor(
+            self.engine,  # type: ignore[arg-type]
+            WorkerMetrics(self.registry),
+            give_up_seconds,
+            sleep=self._sleep,
+            monotonic=lambda: sum(self.slept),
+            now=lambda: NOW,
+        )
+        self.output, self.errors = io.StringIO(), io.StringIO()
+
+    def _sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.slept.append(seconds)
+        self.available.append(self.metric("scheduling_stores_available", shard=SHARD))
+
+    def feed(self, *lines: Line) -> list[Line]:
+        """Feed lines to the protocol; what it answered."""
+        given = io.StringIO("".join(json.dumps(line) + "\n" for line in lines))
+        KCLProcess(self.processor, given, self.output, self.errors).run()
+        return self.answers()
+
+    def answers(self) -> list[Line]:
+        """All lines written so far."""
+        return [json.loads(line) for line in self.output.getvalue().splitlines() if line]
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A metric's value."""
+        return self.registry.get_sample_value(name, labels)
+
+
+def test_a_shard_from_its_start_to_the_end_of_the_worker() -> None:
+    """Each message is answered once, and each batch checkpointed once, by its last record."""
+    child = Child()
+    answers = child.feed(
+        {**INITIALIZE, "sequenceNumber": "TRIM_HORIZON"},
+        process(record(1), record(2), lag=1500),
+        OK,
+        process(record(3), lag=0),
+        OK,
+        {"action": "shutdownRequested"},
+    )
+    assert answers == [
+        status("initialize"),
+        checkpoint(2),
+        status("processRecords"),
+        checkpoint(3),
+        status("processRecords"),
+        status("shutdownRequested"),
+    ]
+    assert [len(records) for records, _ in child.engine.ran] == [2, 1]
+    assert {origin for _, origin in child.engine.ran} == {SHARD}
+    assert child.errors.getvalue() == ""
+
+
+def test_records_arrive_as_the_stream_held_them() -> None:
+    child = Child()
+    child.feed(INITIALIZE, process(record(7, b"\x00\xff", sub=3)), OK)
+    ((records, _),) = child.engine.ran
+    assert records == [Record(b"\x00\xff", f"{7:056d}", 3, "p", NOW - 5)]
+
+
+def test_the_place_within_an_aggregated_record_is_checkpointed_too() -> None:
+    child = Child()
+    answers = child.feed(INITIALIZE, process(record(7, sub=0), record(7, sub=1), record(7, sub=2)), OK)
+    assert answers[1] == checkpoint(7, 2)
+    answers = child.feed(process(record(7, sub=3)), OK)
+    assert answers[3] == checkpoint(7, 3), "the same record, further on"
+
+
+def test_a_delivery_without_records_runs_nothing_and_checkpoints_nothing() -> None:
+    child = Child()
+    answers = child.feed(INITIALIZE, process(lag=250), process(lag=None))
+    assert answers == [status("initialize"), status("processRecords"), status("processRecords")]
+    assert child.engine.ran == []
+    assert child.metric("scheduling_lag_seconds", shard=SHARD) == 0.25
+
+
+def test_a_throttled_checkpoint_is_tried_again() -> None:
+    child = Child()
+    answers = child.feed(INITIALIZE, process(record(1)), refused("ThrottlingException"), OK)
+    assert answers == [status("initialize"), checkpoint(1), checkpoint(1), status("processRecords")]
+    assert len(child.slept) == 1
+    assert child.metric("scheduling_checkpoints_total", outcome="ThrottlingException") == 1
+    assert child.metric("scheduling_checkpoints_total", outcome="ok") == 1
+
+
+def test_a_checkpoint_throttled_for_long_is_left_to_the_next_delivery() -> None:
+    child = Child()
+    throttled = [refused("ThrottlingException")] * 6
+    answers = child.feed(INITIALIZE, process(record(1)), *throttled, process(), OK)
+    assert answers == [
+        status("initialize"),
+        *[checkpoint(1)] * 6,
+        status("processRecords"),
+        checkpoint(1),
+        status("processRecords"),
+    ]
+
+
+def test_a_checkpoint_of_a_lost_shard_is_given_up_quietly() -> None:
+    child = Child()
+    answers = child.feed(
+        INITIALIZE, process(record(1)), refused("ShutdownException"), {"action": "leaseLost"}
+    )
+    assert answers == [status("initialize"), checkpoint(1), status("processRecords"), status("leaseLost")]
+    assert child.slept == []
+
+
+@pytest.mark.parametrize("answer", [refused("InvalidStateException"), process(record(2))])
+def test_a_daemon_in_an_invalid_state_ends_the_child(answer: Line) -> None:
+    """Also one that says something other than what became of the checkpoint."""
+    child = Child()
+    with pytest.raises(SystemExit) as ended:
+        child.feed(INITIALIZE, process(record(1)), answer)
+    assert ended.value.code == STATE_UNKNOWN
+    assert child.answers() == [status("initialize"), checkpoint(1)]
+
+
+def test_a_daemon_that_is_gone_ends_the_child() -> None:
+    child = Child()
+    with pytest.raises(SystemExit):
+        child.feed(INITIALIZE, process(record(1)))
+    assert child.answers() == [status("initialize"), checkpoint(1)]
+
+
+def test_nothing_is_checkpointed_for_a_lost_lease() -> None:
+    child = Child()
+    answers = child.feed(
+        INITIALIZE, process(record(1)), refused("ThrottlingException"), OK, {"action": "leaseLost"}
+    )
+    assert answers[-1] == status("leaseLost")
+    assert answers.count(checkpoint(1)) == 2
+    assert child.engine.providers.forgotten == 1
+
+
+def test_the_end_of_a_shard_is_checkpointed_without_a_number() -> None:
+    child = Child()
+    answers = child.feed(
+        INITIALIZE, process(record(1)), OK, {"action": "shardEnded"}, refused("ThrottlingException"), OK
+    )
+    end = {"action": "checkpoint", "sequenceNumber": None, "subSequenceNumber": None}
+    assert answers[3:] == [end, end, status("shardEnded")]
+
+
+def test_the_end_of_a_shard_that_another_worker_has_by_now_is_left_to_it() -> None:
+    """The child stays: one that exits would stop the daemon with all its shards."""
+    child = Child()
+    answers = child.feed(INITIALIZE, {"action": "shardEnded"}, refused("ShutdownException"))
+    assert answers[-1] == status("shardEnded")
+
+
+def test_an_end_of_a_shard_that_cannot_be_checkpointed_is_never_reported_as_done() -> None:
+    child = Child()
+    with pytest.raises(SystemExit):
+        child.feed(INITIALIZE, {"action": "shardEnded"}, refused("InvalidStateException"))
+    assert status("shardEnded") not in child.answers()
+
+
+def test_a_requested_shutdown_checkpoints_what_is_settled_and_not_yet_checkpointed() -> None:
+    child = Child()
+    throttled = [refused("ThrottlingException")] * 6
+    answers = child.feed(
+        INITIALIZE, process(record(1), record(2)), *throttled, {"action": "shutdownRequested"}, OK
+    )
+    assert answers[-2:] == [checkpoint(2), status("shutdownRequested")]
+
+
+def test_a_requested_shutdown_before_any_records_checkpoints_nothing() -> None:
+    assert Child().feed(INITIALIZE, {"action": "shutdownRequested"}) == [
+        status("initialize"),
+        status("shutdownRequested"),
+    ]
+
+
+def test_a_batch_waits_while_a_store_cannot_be_used() -> None:
+    """Nothing is checkpointed meanwhile, the same records run again, and the metric tells."""
+    child = Child(ScriptedEngine(Retry("throttled"), Retry("throttled"), None))
+    answers = child.feed(INITIALIZE, process(record(1), record(2)), OK)
+    assert answers == [status("initialize"), checkpoint(2), status("processRecords")]
+    assert len(child.slept) == 2
+    assert child.available == [0, 0]
+    assert child.metric("scheduling_stores_available", shard=SHARD) == 1
+    assert child.metric("scheduling_retries_total", operation="batch") == 2
+    first, *again = [records for records, _ in child.engine.ran]
+    assert again == [first, first]
+    assert child.metric("scheduling_records_total", shard=SHARD) == 2, "counted once"
+
+
+def test_a_batch_that_waits_for_too_long_ends_the_child_with_nothing_checkpointed() -> None:
+    child = Child(ScriptedEngine(*[Retry("throttled")] * 1000), give_up_seconds=60)
+    with pytest.raises(SystemExit) as ended:
+        child.feed(INITIALIZE, process(record(1)))
+    assert ended.value.code == STATE_UNKNOWN
+    assert child.answers() == [status("initialize")]
+    assert 60 < sum(child.slept) < 60 + 31
+
+
+@pytest.mark.parametrize(
+    "error", [Fatal("state is unknown"), ValueError("a bug"), KeyError("x"), RecursionError()]
+)
+def test_no_error_of_the_engine_is_ever_reported_as_a_success(error: Exception) -> None:
+    """kclpy would swallow it, and the next checkpoint pass the lost records."""
+    child = Child(ScriptedEngine(None, error))
+    with pytest.raises(SystemExit) as ended:
+        child.feed(INITIALIZE, process(record(1)), OK, process(record(2)), process(record(3)), OK)
+    assert ended.value.code == STATE_UNKNOWN
+    assert child.answers() == [status("initialize"), checkpoint(1), status("processRecords")]
+    assert len(child.engine.ran) == 2
+
+
+def test_the_metrics_of_what_came_and_what_became_of_it() -> None:
+    child = Child()
+    child.feed(
+        INITIALIZE,
+        process(record(1, b"abc"), record(2, b"de"), lag=61_500),
+        OK,
+        process(record(3, b"f"), lag=2000),
+        OK,
+    )
+    assert child.metric("scheduling_lag_seconds", shard=SHARD) == 2
+    assert child.metric("scheduling_records_total", shard=SHARD) == 3
+    assert child.metric("scheduling_record_bytes_total", shard=SHARD) == 6
+    events = [child.metric("scheduling_events_total", outcome=outcome) for outcome in ("applied", "rejected")]
+    assert events == [1, 2]
+    assert child.metric("scheduling_items_total", outcome="applied") == 14
+    assert child.metric("scheduling_batch_duration_seconds_count") == 2
+    assert child.metric("scheduling_pipeline_age_seconds_count") == 3
+    assert child.metric("scheduling_pipeline_age_seconds_sum") == 15
+    assert child.metric("scheduling_checkpoint_timestamp_seconds", shard=SHARD) == NOW

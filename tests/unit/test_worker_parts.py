@@ -1,0 +1,178 @@
+"""The supervisor's parts: books of processes, the daemon's output, checks, folder and port."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from kcl_app import logs, preflight, runtime_folder
+from kcl_app.daemon_output import DaemonOutput
+from kcl_app.processes import ProcessBook, Usage
+from kcl_app.settings import AwsSettings, LogSettings, Settings
+from kcl_app.worker_http import WorkerServer
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    written = io.StringIO()
+    logs.configure(LogSettings(format="json"), written)
+    yield written
+    structlog.reset_defaults()
+
+
+def child(pid: int, cpu: float) -> Usage:
+    return Usage("child", pid, 0.0, cpu, 100)
+
+
+def test_cpu_time_never_falls_when_a_child_ends_or_its_pid_is_taken_again() -> None:
+    book = ProcessBook()
+    seen = []
+    for usages in ([child(1, 5), child(2, 1)], [child(2, 2)], [child(2, 0.5)], []):
+        book.update(usages)
+        seen.append(book.cpu_seconds["child"])
+    assert seen == [6, 7, 7.5, 7.5]
+    assert book.processes == {"jvm": 0, "child": 0, "supervisor": 0}
+    assert book.memory_bytes == {}
+
+
+def test_children_that_ended_are_counted_once_also_those_known_by_their_files_alone() -> None:
+    book = ProcessBook()
+    assert book.update([child(1, 0), child(2, 0)]) == set()
+    assert book.update([child(2, 0)], also_known={2, 7}) == {1, 7}
+    assert book.update([], also_known={2}) == {2}
+    assert book.exited == 3
+
+
+def test_the_daemons_lines_become_log_lines_and_tell_its_state(stream: io.StringIO) -> None:
+    output = DaemonOutput(show_any=False)
+    assert not output.initialized
+    output.on_stdout("INFO\tScheduler\tInitialization complete. Starting worker loop.\t\n")
+    assert output.initialized
+    output.on_stdout("ERROR\tTask\tfailed\tjava.io.IOException: gone | at x\n")
+    line = json.loads(stream.getvalue().splitlines()[1])
+    assert (line["source"], line["logger"], line["level"]) == ("kcl", "Task", "error")
+    assert line["stack"] == "java.io.IOException: gone | at x"
+    assert output.hint() == "failed: java.io.IOException: gone"
+
+
+def test_a_childs_end_explains_the_daemons_better_than_what_follows_from_it() -> None:
+    output = DaemonOutput(show_any=False)
+    output.on_stdout("INFO\tMultiLangShardRecordProcessor\tChild process exited with value: 137\t\n")
+    output.on_stdout("ERROR\tMultiLangDaemon\tEncountered an error during shutdown.\tx\n")
+    output.on_stdout("ERROR\tScheduler\tsomething\t\n")
+    assert output.shutdown_failed
+    assert output.hint() == "a shard's child ended with status 137 (SIGKILL)"
+    output.on_stderr('{"event": "state unknown", "level": "error", "shard": "s-0"}\n')
+    assert output.hint() == "state unknown (s-0)"
+
+
+def test_a_childs_line_passes_and_what_is_no_log_line_is_not_shown(stream: io.StringIO) -> None:
+    output = DaemonOutput(show_any=False)
+    made = {"timestamp": "2026-01-01T00:00:00Z", "level": "info", "event": "shard taken", "shard": "s-0"}
+    output.on_stderr(json.dumps(made) + "\n")
+    output.on_stderr("printed by a plugin: Jane Doe\n")
+    output.on_stderr('{"patient": "Jane Doe"}\n')
+    output.on_stderr("ModuleNotFoundError: No module named 'kcl_app'\n")
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert found[0] == made
+    assert "Jane" not in stream.getvalue()
+    assert found[1]["characters"] == len("printed by a plugin: Jane Doe")
+    assert found[3]["event"] == output.hint() == "ModuleNotFoundError: No module named 'kcl_app'"
+
+
+def test_local_settings_show_what_is_printed(stream: io.StringIO) -> None:
+    DaemonOutput(show_any=True).on_stderr("hello\n")
+    assert json.loads(stream.getvalue())["event"] == "hello"
+
+
+def test_an_unreachable_cloud_is_one_line() -> None:
+    aws = AwsSettings(endpoint_url="http://127.0.0.1:9", connect_timeout_seconds=0.5)
+    with pytest.raises(preflight.PreflightError, match="cannot reach the local cloud") as caught:
+        preflight.check(Settings(aws=aws))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(preflight.PreflightError, match="no AWS credentials for AWS us-east-1"):
+        preflight.check(Settings(environment="production"))
+
+
+def test_an_abandoned_folder_is_removed_and_one_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    abandoned, young = tmp_path / "kcl-app-worker-old", tmp_path / "kcl-app-worker-young"
+    for folder in (abandoned, young):
+        folder.mkdir()
+        (folder / "lock").touch()
+    long_ago = time.time() - 3600
+    os.utime(abandoned, (long_ago, long_ago))
+    with runtime_folder.runtime_folder() as mine:
+        os.utime(mine, (long_ago, long_ago))
+        with runtime_folder.runtime_folder() as other:
+            assert other != mine
+            assert mine.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {young.name}
+
+
+def fetch(url: str, **headers: str) -> tuple[int, str, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def test_the_port_answers_metrics_health_and_readiness() -> None:
+    registry = CollectorRegistry()
+    Gauge("scheduling_thing", "A thing.", registry=registry).set(1)
+    why = ["the KCL sets up its leases"]
+    server = WorkerServer("127.0.0.1", 0, registry, list, lambda: why)
+    server.start()
+    try:
+        status, kind, body = fetch(f"{server.url}/metrics")
+        assert (status, kind.split(";")[0]) == (200, "text/plain")
+        assert "scheduling_thing 1.0" in body
+        accept: dict[str, Any] = {"Accept": "application/openmetrics-text;version=1.0.0"}
+        status, kind, body = fetch(f"{server.url}/metrics", **accept)
+        assert kind.startswith("application/openmetrics-text; version=1.0.0")
+        assert body.endswith("# EOF\n")
+        assert fetch(f"{server.url}/healthz")[0] == 200
+        status, _, body = fetch(f"{server.url}/readyz")
+        assert status == 503
+        assert json.loads(body) == {"status": "not ready", "why": why}
+        why.clear()
+        assert fetch(f"{server.url}/readyz")[0] == 200
+        assert fetch(f"{server.url}/other")[0] == 404
+    finally:
+        server.stop()
+
+
+def test_a_page_that_fails_is_a_500_and_a_log_line(stream: io.StringIO) -> None:
+    def broken() -> list[str]:
+        raise RuntimeError("secret")
+
+    server = WorkerServer("127.0.0.1", 0, CollectorRegistry(), broken, broken)
+    server.start()
+    try:
+        assert fetch(f"{server.url}/readyz")[0] == 500
+    finally:
+        server.stop()
+    assert json.loads(stream.getvalue())["event"] == "page failed"
+    assert "secret" not in stream.getvalue()
