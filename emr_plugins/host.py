@@ -14,10 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from processors.envelope import Event
+from processors import times
+from processors.envelope import CONTROL_CHARACTERS, Event
 from processors.errors import Reject, explain
 from processors.impacts import Change, intervals_of
-from processors.items import BODIES, Item, ItemChange
+from processors.items import BODIES, Availability, Item, ItemChange
 from processors.keys import MAX_ENCODED_ID, ProviderKey, encode_part
 from processors.revisions import MAX_VERSION
 from processors.spans import Span, check_spans
@@ -164,7 +165,12 @@ class PluginHost:
             raise Reject(
                 "plugin_failed", f"plugin {loaded.name}: spans raised {type(error).__name__}"
             ) from None
-        return check_spans(spans, zone, day)
+        # What the source has calculated itself is the answer as it is, even where its idea of the day is another.
+        given = any(
+            isinstance(item.body, Availability) and item.body.counts and item.body.date == day
+            for item in items
+        )
+        return check_spans(spans, None if given else times.day_intervals(zone, day))
 
     def version(self, emr: str) -> tuple[str, str]:
         """Name and version of the plugin that computes an EMR's spans."""
@@ -229,7 +235,7 @@ def _checked_changes(plugin: str, changes: tuple[object, ...]) -> tuple[ItemChan
         ]:
             if not isinstance(text, str) or not text:
                 raise nonsense(f"{what} that is not a text")
-            if not text.isprintable():
+            if CONTROL_CHARACTERS.search(text):
                 raise Reject("invalid_data", f"{what} holds control characters")
             if len(text) > 256 or len(encode_part(text)) > MAX_ENCODED_ID:
                 raise Reject("too_large", f"{what} is too long")

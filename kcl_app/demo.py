@@ -24,7 +24,7 @@ from processors import times
 from processors.keys import ProviderKey
 
 from . import put, wiring
-from .cli.common import UserError
+from .errors import UserError
 from .local_cloud import LocalCloud
 from .queries import spans as query
 from .scrape import Samples, fetch, scrape

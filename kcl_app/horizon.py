@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from processors.errors import Fatal, Retry
 from processors.keys import ProviderKey
 
 from .batch import BatchEngine
+from .dead_letters import Letter
 from .logs import get_logger
 from .stores.base import Store, Table
 from .stores.rows import read_known
@@ -53,9 +55,13 @@ def advance(engine: BatchEngine, keys: Sequence[ProviderKey], progress: Callable
             get_logger().warning("a provider could not be advanced", tenant=key.tenant, why=str(error))
         except Fatal:
             raise
-        except Exception:  # one provider must not keep the others from being advanced
+        except Exception as error:  # one provider must not keep the others from being advanced
             result.failed += 1
             get_logger().error("a provider could not be advanced", tenant=key.tenant, exc_info=True)
+            why = f"the engine raised {type(error).__name__}"
+            letter = Letter("processing_failed", why, "advance-horizon", provider=key.pk())
+            with suppress(Retry):  # the next run says it again
+                engine.dead_letters.send([letter])
         engine.providers.forget(key)
         progress()
     return result

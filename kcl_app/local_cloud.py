@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from . import wiring
-from .cli.common import UserError
+from .errors import UserError
 from .settings import Settings
 
 if TYPE_CHECKING:

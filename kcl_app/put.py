@@ -24,7 +24,7 @@ from processors.envelope import Event, Limits, read_event
 from processors.errors import Reject
 from processors.keys import ProviderKey, encode_part
 
-from .cli.common import UserError
+from .errors import UserError
 from .settings import Settings
 
 if TYPE_CHECKING:

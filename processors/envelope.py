@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -47,8 +48,12 @@ class Limits:
     document_bytes: int = 380_000
 
 
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters (Unicode's Cc), line separators and lone surrogates: they have no place in names and ids."""
+
+
 def _no_control_characters(text: str) -> str:
-    if not text.isprintable():
+    if CONTROL_CHARACTERS.search(text):
         raise ValueError("must not hold control characters")
     return text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from . import times
@@ -62,8 +62,12 @@ def encode_spans(spans: Sequence[Span], limit: int) -> str:
     return text
 
 
-def check_spans(spans: object, zone: str, day: date) -> tuple[Span, ...]:
+def check_spans(spans: object, within: Sequence[times.Interval] | None) -> tuple[Span, ...]:
     """The spans that a plugin returned, if they make sense.
+
+    Args:
+        spans: whatever it returned.
+        within: the instants of the local day; None where any will do.
 
     Raises:
         Reject: not spans, without a zone, outside the local day, unsorted, or overlapping within one offer.
@@ -74,7 +78,6 @@ def check_spans(spans: object, zone: str, day: date) -> tuple[Span, ...]:
 
     if not isinstance(spans, list | tuple):
         raise nonsense("are not a list of Span")
-    within = times.day_intervals(zone, day)
     last: dict[tuple[str | None, tuple[str, ...]], datetime] = {}
     for span in spans:
         if not isinstance(span, Span):
@@ -85,7 +88,7 @@ def check_spans(spans: object, zone: str, day: date) -> tuple[Span, ...]:
             raise nonsense("end before they start")
         _check_offer(span, nonsense)
         start, end = times.instant(span.start), times.instant(span.end)
-        if not any(low <= start and end <= high for low, high in within):
+        if within is not None and not any(low <= start and end <= high for low, high in within):
             raise nonsense("reach outside the local day")
         offer = (span.location_id, span.service_types)
         if offer in last and span.start < last[offer]:

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kcl_app import horizon, logs, wiring
+from kcl_app.errors import UserError
 
-from .common import Config, UserError, settings_of, stores_of
+from .common import Config, settings_of, stores_of
 
 
 def advance_horizon(

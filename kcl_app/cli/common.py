@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kcl_app import wiring
+from kcl_app.errors import UserError
 from kcl_app.settings import Settings, load
 from kcl_app.stores.base import Store
 from processors.errors import Fatal, Retry
@@ -22,19 +23,6 @@ Config = Annotated[
         dir_okay=False,
     ),
 ]
-
-
-class UserError(Exception):
-    """Something that a person can mend; shown as one line, and the command ends with `status`.
-
-    Args:
-        message: what is wrong, where, and what to do.
-        status: 1 where the work could not be done, 2 where the call itself was wrong.
-    """
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def settings_of(config: Path | None, **over: Any) -> Settings:

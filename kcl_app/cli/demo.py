@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .common import Config, UserError, settings_of
+from kcl_app.errors import UserError
+
+from .common import Config, settings_of
 
 
 def demo(

@@ -7,12 +7,13 @@ import sys
 from typing import Annotated
 
 import typer
+from typer import TyperException
 
+from kcl_app.errors import UserError
 from kcl_app.settings import SettingsError
 from processors import __version__
 
 from . import advance_horizon, demo, local, put, simulate, spans, try_, worker
-from .common import UserError
 
 app = typer.Typer(
     name="kcl-app",
@@ -55,7 +56,14 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # NDJSON is UTF-8, whatever the locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except TyperException as error:  # an unknown option, a missing argument, a value of the wrong kind
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "kcl-app"
+        typer.echo(f"{command}: {error.format_message()} (see {command} --help)", err=True)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
     except SettingsError as error:
         typer.echo(f"kcl-app: {error}", err=True)
         sys.exit(2)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from .common import Config, UserError, settings_of
+from kcl_app.errors import UserError
+
+from .common import Config, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

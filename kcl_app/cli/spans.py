@@ -12,11 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from kcl_app import wiring
+from kcl_app.errors import UserError
 from kcl_app.queries import Answer
 from kcl_app.queries import spans as query
 from processors.keys import ProviderKey
 
-from .common import Config, UserError, plain, settings_of, stores_of
+from .common import Config, plain, settings_of, stores_of
 
 _DATE = ["%Y-%m-%d"]
 

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .common import Config, UserError, settings_of
+from kcl_app.errors import UserError
+
+from .common import Config, settings_of
 
 
 def worker(

@@ -219,15 +219,30 @@ def test_the_zone_of_a_provider_without_hours_is_the_tenants(tmp_path: Path) -> 
     assert spans(done) == [[("2026-03-09T03:15:00Z", "2026-03-09T04:15:00Z")]]
 
 
-def test_a_day_that_cannot_be_computed_is_stale_and_said_so() -> None:
-    outside = {"provider_id": "p1", "date": "2026-03-09",
-               "spans": [{"start": "2026-03-11T14:00:00Z", "end": "2026-03-11T15:00:00Z"}]}  # fmt: skip
-    done = try_(event("availability", outside), horizon=2)
-    assert done.status == 1
-    assert [one.get("stale") for one in done.documents()] == ["plugin_nonsense", None]
-    assert [(one["provider_id"], one["date"], one["reason"]) for one in done.rejects()] == [
-        ("p1", "2026-03-09", "plugin_nonsense")
+def test_a_day_that_cannot_be_stored_is_stale_and_said_so(tmp_path: Path) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text("[limits]\ndocument_bytes = 1000\n")
+    spans_given = [
+        {"start": f"2026-03-09T{hour:02}:00:00Z", "end": f"2026-03-09T{hour:02}:30:00Z"} for hour in range(24)
     ]
+    day = event("availability", {"provider_id": "p1", "date": "2026-03-09", "spans": spans_given})
+    done = try_(day, extra=("--config", str(config)), horizon=2)
+    assert done.status == 1
+    assert [one.get("stale") for one in done.documents()] == ["document_too_large", None]
+    assert [(one["provider_id"], one["date"], one["reason"]) for one in done.rejects()] == [
+        ("p1", "2026-03-09", "document_too_large")
+    ]
+
+
+def test_a_precalculated_day_is_given_as_it_is_even_outside_its_local_day() -> None:
+    given = {
+        "provider_id": "p1",
+        "date": "2026-03-09",
+        "spans": [{"start": "2026-03-10T01:00:00Z", "end": "2026-03-10T02:00:00Z"}],
+    }
+    done = try_(event("availability", given))
+    assert done.status == 0
+    assert spans(done) == [[("2026-03-10T01:00:00Z", "2026-03-10T02:00:00Z")]]
 
 
 def test_a_day_too_large_for_its_document_is_stale(tmp_path: Path) -> None:

@@ -209,6 +209,18 @@ def test_an_outage_for_one_provider_does_not_keep_the_others_back() -> None:
     assert_clean(store, batch, today=lambda zone: TOMORROW, days=HORIZON_DAYS)
 
 
+def test_a_provider_on_which_the_engine_fails_leaves_a_letter_and_the_others_are_advanced() -> None:
+    store, make = MemoryStore(), Events()
+    batch = records(*(make("working_hours", hours(f"p{n}", id_=f"wh-{n}")) for n in range(3)))
+    engine(store).run(batch, "shard-0")
+    broken = store.tables[Table.ITEMS][f"{TENANT}#standard#p1"]["working_hours#wh-1"]
+    broken["body"] = "{"
+    assert job(store, FakeClock(TOMORROW)) == Advanced(3, 2, 1)
+    (letter,) = letters(store)
+    assert (letter["reason"], letter["provider"]) == ("processing_failed", f"{TENANT}#standard#p1")
+    assert document(store, "p2", NEW_LAST)["status"] == "fresh"
+
+
 def test_a_provider_that_nobody_knows_is_left_alone() -> None:
     store = MemoryStore()
     key = ProviderKey(TENANT, "standard", "nobody")

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from kcl_app import wiring
-from kcl_app.cli.common import UserError
+from kcl_app.errors import UserError
 from kcl_app.local_cloud import LocalCloud
 from kcl_app.settings import Settings
 from kcl_app.simulate import Params, simulate

@@ -21,6 +21,7 @@ from processors.availability import spans_of_day
 from processors.impacts import Change, days_touched, intervals_of, touched_by
 from processors.items import Availability, Item, body_from_json
 from processors.spans import check_spans
+from processors.times import day_intervals
 
 
 def engine(calendar: Calendar) -> list[Free]:
@@ -83,7 +84,7 @@ def test_items_that_were_stored_and_read_again_give_the_same_spans(calendar: Cal
 def test_computed_spans_pass_the_check_that_plugins_must_pass(calendar: Calendar) -> None:
     items = [item for item in calendar.items() if not isinstance(item.body, Availability)]
     spans = spans_of_day(calendar.day, items, calendar.zone)
-    assert check_spans(spans, calendar.zone, calendar.day) == spans
+    assert check_spans(spans, day_intervals(calendar.zone, calendar.day)) == spans
     for one in spans:
         for other in spans:
             meet = one.end == other.start and one[2:] == other[2:]

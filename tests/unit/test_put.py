@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from kcl_app.cli.common import UserError
+from kcl_app.errors import UserError
 from kcl_app.put import (
     MAX_CALL_BYTES,
     Batch,

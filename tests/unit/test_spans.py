@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from processors.errors import Reject
 from processors.spans import Span, check_spans, encode_spans, in_order
+from processors.times import day_intervals
 
 DAY = date(2026, 3, 9)
 ZONE = "America/New_York"  # UTC-4 on that day: 04:00Z to 04:00Z
@@ -89,7 +90,7 @@ def test_there_is_one_order_of_spans(spans: list[Span], chance: random.Random) -
     ],
 )
 def test_sensible_spans_are_accepted_and_put_in_order(spans: Any) -> None:
-    assert check_spans(spans, ZONE, DAY) == in_order(spans)
+    assert check_spans(spans, day_intervals(ZONE, DAY)) == in_order(spans)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_sensible_spans_are_accepted_and_put_in_order(spans: Any) -> None:
 )
 def test_nonsense_is_refused_without_repeating_it(spans: Any, what: str) -> None:
     with pytest.raises(Reject) as refused:
-        check_spans(spans, ZONE, DAY)
+        check_spans(spans, day_intervals(ZONE, DAY))
     assert (refused.value.reason, refused.value.detail) == ("plugin_nonsense", f"the plugin's spans {what}")
 
 
@@ -147,7 +148,7 @@ def test_the_local_day_is_that_of_the_wall_clock(
 ) -> None:
     spans = [Span(datetime.fromisoformat(start), datetime.fromisoformat(end))]
     if fits:
-        assert check_spans(spans, zone, date.fromisoformat(day)) == tuple(spans)
+        assert check_spans(spans, day_intervals(zone, date.fromisoformat(day))) == tuple(spans)
     else:
         with pytest.raises(Reject):
-            check_spans(spans, zone, date.fromisoformat(day))
+            check_spans(spans, day_intervals(zone, date.fromisoformat(day)))
