@@ -18,7 +18,8 @@ $(STAMP): setup.cfg constraints.txt
 
 test: lint
 	$(BIN)/python scripts/fetch_fhir_examples.py
-	$(BIN)/pytest
+	# Several at once: the tests with the real KCL mostly wait.
+	$(BIN)/pytest -n 3 --dist worksteal
 
 lint: install
 	$(BIN)/ruff check

@@ -25,10 +25,14 @@ from processors.keys import ProviderKey
 
 from .clock import Clock
 from .dead_letters import DeadLetters, Letter
+from .logs import get_logger
 from .providers import Providers
 from .settling import Observer, Settler, Work
 from .stores.base import Blobs, Store
 from .upserting import Upserted, Upserter
+
+LOGGED_LETTERS = 20
+"""Records set aside that are logged one by one in a batch: a broken feed must not drown the log."""
 
 
 @dataclass
@@ -193,8 +197,25 @@ class BatchEngine:
             for candidate, reject in upserted.rejected
         ]
         self.dead_letters.send(letters)
-        for letter in letters:
+        for number, letter in enumerate(letters):
             self._observer.dead_letter(letter.reason)
+            if number < LOGGED_LETTERS:
+                self._log_letter(letter)
+        if len(letters) > LOGGED_LETTERS:
+            get_logger().warning("more records set aside", records=len(letters) - LOGGED_LETTERS)
+
+    @staticmethod
+    def _log_letter(letter: Letter) -> None:
+        event, record = letter.event, letter.record
+        get_logger().warning(
+            "record set aside",
+            reason=letter.reason,
+            detail=letter.detail,
+            tenant=event.tenant if event else None,
+            emr=event.emr if event else None,
+            event_id=event.id if event else None,
+            sequence_number=record.sequence_number if record else None,
+        )
 
     def _poison(self, record: Record, origin: str, error: Exception) -> BatchResult:
         reason, detail = "processing_failed", f"the engine raised {type(error).__name__}"
@@ -205,6 +226,7 @@ class BatchEngine:
         letter = Letter(reason, detail, origin, record, decoded[0].event if decoded else None)
         self.dead_letters.send([letter])
         self._observer.dead_letter(reason)
+        self._log_letter(letter)
         # Its items may be written, the days they touch are not.
         yesterday = self._clock.today("UTC") - timedelta(days=1)
         for key in providers_named(item for one in decoded for item in one.items):

@@ -133,8 +133,6 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 continue
             self._metrics.stores_available.labels(self._shard).set(1)
             self._observer.result(result)
-            for reason, count in result.rejects.items():
-                self._log.warning("records set aside", reason=reason, records=count)
             return
 
     def _checkpoint(self, checkpointer: Checkpointer) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from kcl_app import horizon
 from kcl_app.cli.main import app
 from kcl_app.cli.spans import document, table
+from kcl_app.dead_letters import Letter
 from kcl_app.queries import Answer
 from processors import __version__
 from processors.errors import Fatal, Retry
@@ -251,8 +252,9 @@ class FailingEngine:
     """Advances every provider but two: one that a store cannot serve now, one that something is wrong with."""
 
     def __init__(self) -> None:
-        self.settler = self.providers = self
+        self.settler = self.providers = self.dead_letters = self
         self.forgotten: list[str] = []
+        self.letters: list[Letter] = []
 
     def advance(self, key: ProviderKey) -> bool:
         if key.provider == "busy":
@@ -266,6 +268,9 @@ class FailingEngine:
     def forget(self, key: ProviderKey) -> None:
         self.forgotten.append(key.provider)
 
+    def send(self, letters: list[Letter]) -> None:
+        self.letters += letters
+
 
 def test_a_provider_that_cannot_be_advanced_does_not_keep_the_others_from_it() -> None:
     engine: Any = FailingEngine()
@@ -273,6 +278,7 @@ def test_a_provider_that_cannot_be_advanced_does_not_keep_the_others_from_it() -
     result = horizon.advance(engine, keys, lambda: None)
     assert (result.providers, result.advanced, result.failed) == (4, 2, 2)
     assert engine.forgotten == ["a", "busy", "odd", "z"]
+    assert [(one.reason, one.provider) for one in engine.letters] == [("processing_failed", keys[2].pk())]
 
 
 def test_tables_that_are_not_there_end_the_job() -> None:
