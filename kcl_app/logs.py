@@ -28,7 +28,7 @@ import structlog
 from structlog.contextvars import bound_contextvars as bound
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from .settings import LogSettings
+from kcl_app.settings import LogSettings
 
 __all__ = ["bound", "configure", "get_logger", "log_uncaught", "relay"]
 

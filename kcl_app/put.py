@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
+from kcl_app.errors import UserError
+from kcl_app.settings import Settings
 from processors.envelope import Event, Limits, read_event
 from processors.errors import Reject
 from processors.keys import ProviderKey, encode_part
-
-from .errors import UserError
-from .settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient

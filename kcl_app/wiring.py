@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from emr_plugins.host import PluginHost, Tenant, Timer
 from emr_plugins.registry import Registry, discover
+from kcl_app.clock import Clock
+from kcl_app.engine.batch import BatchEngine
+from kcl_app.settings import Settings, SettingsError
+from kcl_app.stores.base import Blobs, Store
 from processors.envelope import Event
 from processors.errors import Reject
-
-from .batch import BatchEngine
-from .clock import Clock
-from .settings import Settings, SettingsError
-from .stores.base import Blobs, Store
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_s3 import S3Client
 
-    from .metrics import WorkerMetrics
-    from .observing import MetricsObserver
-    from .stores.dynamodb import Observe
+    from kcl_app.engine.observing import MetricsObserver
+    from kcl_app.metrics import WorkerMetrics
+    from kcl_app.stores.dynamodb import Observe
 
 LOCAL_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -138,21 +137,21 @@ def providers_of(settings: Settings) -> Callable[[Event], Sequence[str]]:
 
 def store(settings: Settings, observe: Observe | None = None) -> Store:
     """The tables."""
-    from .stores.dynamodb import DynamoDBStore
+    from kcl_app.stores.dynamodb import DynamoDBStore
 
     return DynamoDBStore(dynamodb(settings), settings.tables.model_dump(), observe)
 
 
 def blobs(settings: Settings) -> Blobs:
     """The bucket for large dead letters."""
-    from .stores.dynamodb import S3Blobs
+    from kcl_app.stores.dynamodb import S3Blobs
 
     return S3Blobs(s3(settings), settings.tables.dead_letter_bucket)
 
 
 def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
     """The batch engine on AWS or the local cloud, counting with `metrics`."""
-    from .observing import MetricsObserver
+    from kcl_app.engine.observing import MetricsObserver
 
     observer = MetricsObserver(metrics)
     made = engine_on(store(settings, observer.store_call), settings, observer)
@@ -162,7 +161,7 @@ def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
 
 def engine_on(store: Store, settings: Settings, observer: MetricsObserver | None = None) -> BatchEngine:
     """The batch engine on a store, counting if there is someone to count."""
-    from .settling import Observer
+    from kcl_app.engine.settling import Observer
 
     return BatchEngine(
         store,

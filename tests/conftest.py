@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from kcl_app.errors import UserError
-from kcl_app.local_cloud import LocalCloud
+from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.settings import PREFIX, PROJECT_ROOT, Settings, load
 
 

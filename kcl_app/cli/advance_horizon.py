@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from kcl_app import horizon, logs, wiring
+from kcl_app import logs, wiring
+from kcl_app.cli.common import Config, settings_of, stores_of
+from kcl_app.engine import horizon
 from kcl_app.errors import UserError
-
-from .common import Config, settings_of, stores_of
 
 
 def advance_horizon(

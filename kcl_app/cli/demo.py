@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from kcl_app.cli.common import Config, settings_of
 from kcl_app.errors import UserError
-
-from .common import Config, settings_of
 
 
 def demo(
@@ -19,7 +18,7 @@ def demo(
     ] = False,
 ) -> None:
     """Show the whole system at work on this machine: local cloud, worker, a clinic's day, live figures."""
-    from kcl_app import demo as show
+    from kcl_app.local import demo as show
 
     settings = settings_of(config)
     if settings.aws.endpoint_url is None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Config, settings_of
+from kcl_app.cli.common import Config, settings_of
 
 if TYPE_CHECKING:
-    from kcl_app.local_cloud import Progress
+    from kcl_app.local.local_cloud import Progress
 
 app = typer.Typer(
     name="local",
@@ -29,7 +29,7 @@ def start(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything it held.")] = False,
 ) -> None:
     """Start the local cloud and make its stream, tables and bucket; does nothing if all is there."""
-    from kcl_app.local_cloud import LocalCloud
+    from kcl_app.local.local_cloud import LocalCloud
 
     with _progress() as progress:
         cloud = LocalCloud(settings_of(config), progress=progress)
@@ -40,7 +40,7 @@ def start(
 @app.command()
 def stop(config: Config = None) -> None:
     """Stop the local cloud; its state is kept."""
-    from kcl_app.local_cloud import LocalCloud
+    from kcl_app.local.local_cloud import LocalCloud
 
     with _progress() as progress:
         was_running = LocalCloud(settings_of(config), progress=progress).stop()
@@ -50,7 +50,7 @@ def stop(config: Config = None) -> None:
 @app.command()
 def status(config: Config = None) -> None:
     """Say whether the local cloud runs, and what it holds; status 1 if it does not run."""
-    from kcl_app.local_cloud import LocalCloud
+    from kcl_app.local.local_cloud import LocalCloud
 
     found = LocalCloud(settings_of(config)).status()
     typer.echo(f"{'running' if found.running else 'stopped'}  {found.endpoint}")

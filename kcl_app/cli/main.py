@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
+from kcl_app.cli import advance_horizon, demo, local, put, simulate, spans, try_, worker
 from kcl_app.errors import UserError
 from kcl_app.settings import SettingsError
 from processors import __version__
-
-from . import advance_horizon, demo, local, put, simulate, spans, try_, worker
 
 app = typer.Typer(
     name="kcl-app",

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from kcl_app.cli.common import Config, settings_of
 from kcl_app.errors import UserError
-
-from .common import Config, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

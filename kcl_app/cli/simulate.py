@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
+from kcl_app.cli.common import Config, settings_of
 from kcl_app.errors import UserError
-
-from .common import Config, settings_of
 
 
 def simulate(
@@ -34,8 +33,8 @@ def simulate(
 ) -> None:
     """Write events in the standard format to stdout, one a line: an onboarding burst, then days of a clinic."""
     from kcl_app import wiring
-    from kcl_app.simulate import Params
-    from kcl_app.simulate import simulate as generate
+    from kcl_app.local.simulate import Params
+    from kcl_app.local.simulate import simulate as generate
 
     first = wiring.clock(settings_of(config)).today("UTC") if today is None else today.date()
     try:

@@ -12,12 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from kcl_app import wiring
+from kcl_app.cli.common import Config, plain, settings_of, stores_of
+from kcl_app.engine.queries import Answer
+from kcl_app.engine.queries import spans as query
 from kcl_app.errors import UserError
-from kcl_app.queries import Answer
-from kcl_app.queries import spans as query
 from processors.keys import ProviderKey
-
-from .common import Config, plain, settings_of, stores_of
 
 _DATE = ["%Y-%m-%d"]
 

@@ -13,11 +13,10 @@ from typing import Annotated, BinaryIO
 import typer
 
 from kcl_app import wiring
-from kcl_app.clean_pass import CleanPass, ProviderDay, records_of_lines
+from kcl_app.cli.common import Config, plain, settings_of
+from kcl_app.engine.clean_pass import CleanPass, ProviderDay, records_of_lines
 from kcl_app.errors import UserError
 from processors.times import utc_text
-
-from .common import Config, plain, settings_of
 
 
 def try_(

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
+from kcl_app.cli.common import Config, settings_of
 from kcl_app.errors import UserError
-
-from .common import Config, settings_of
 
 
 def worker(
@@ -21,7 +20,8 @@ def worker(
     ] = None,
 ) -> None:
     """Process the stream until stopped: SIGTERM or Ctrl-C hands the shards over and ends it."""
-    from kcl_app import logs, supervisor
+    from kcl_app import logs
+    from kcl_app.worker import supervisor
 
     settings = settings_of(config)
     if port is not None:

@@ -15,11 +15,11 @@ import typer
 from command_line import Done, run, run_alone
 from rich.console import Console
 
-from kcl_app import horizon
 from kcl_app.cli.main import app
 from kcl_app.cli.spans import document, table
-from kcl_app.dead_letters import Letter
-from kcl_app.queries import Answer
+from kcl_app.engine import horizon
+from kcl_app.engine.dead_letters import Letter
+from kcl_app.engine.queries import Answer
 from processors import __version__
 from processors.errors import Fatal, Retry
 from processors.keys import ProviderKey

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
 from kcl_app import wiring
-from kcl_app.local_cloud import LocalCloud
+from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.settings import Settings, load
 from kcl_app.stores.base import Outcome, Put, Row, Store, Table
 from kcl_app.stores.dynamodb import ATTEMPTS, DynamoDBStore, S3Blobs

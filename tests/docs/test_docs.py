@@ -182,7 +182,7 @@ def test_every_reason_is_in_the_table_and_nothing_else() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     from emr_plugins.host import MAX_CHANGES, MAX_PROVIDERS
-    from kcl_app.upserting import MAX_HOLDERS
+    from kcl_app.engine.upserting import MAX_HOLDERS
     from processors.decoding import MAX_BODY_BYTES, MAX_ENCODED_TENANT
     from processors.keys import MAX_ENCODED_ID
 

@@ -14,11 +14,11 @@ from emr_plugins.api import API_VERSION, Context, EmrPlugin, Span
 from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry
 from emr_plugins.standard import StandardPlugin
-from kcl_app.batch import BatchEngine
-from kcl_app.clean_pass import CleanPass
 from kcl_app.clock import Clock
-from kcl_app.providers import MARGIN
-from kcl_app.settling import Observer
+from kcl_app.engine.batch import BatchEngine
+from kcl_app.engine.clean_pass import CleanPass
+from kcl_app.engine.providers import MARGIN
+from kcl_app.engine.settling import Observer
 from kcl_app.stores.base import Blobs, Key, Outcome, Put, Row, Store, Table
 from kcl_app.stores.memory import MemoryBlobs, MemoryStore
 from processors.envelope import Event, Limits, Record

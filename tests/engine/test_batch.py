@@ -32,7 +32,7 @@ from support import (
 )
 from support import host as plugin_host
 
-from kcl_app.providers import MARGIN
+from kcl_app.engine.providers import MARGIN
 from kcl_app.stores.base import Outcome, Put, Row, Table
 from kcl_app.stores.memory import MemoryBlobs, MemoryStore
 from processors.envelope import Limits

@@ -35,10 +35,10 @@ from support import (
 )
 from support import host as plugin_host
 
-from kcl_app.batch import BatchEngine
-from kcl_app.horizon import advance
-from kcl_app.horizon import providers as providers_known
-from kcl_app.providers import MARGIN
+from kcl_app.engine.batch import BatchEngine
+from kcl_app.engine.horizon import advance
+from kcl_app.engine.horizon import providers as providers_known
+from kcl_app.engine.providers import MARGIN
 from kcl_app.stores.base import Table
 from kcl_app.stores.memory import MemoryStore
 from processors.decoding import Decoded, decode

@@ -28,8 +28,8 @@ from support import (
 from support import host as plugin_host
 
 from kcl_app.clock import Clock
-from kcl_app.horizon import Advanced, advance, providers
-from kcl_app.providers import MARGIN
+from kcl_app.engine.horizon import Advanced, advance, providers
+from kcl_app.engine.providers import MARGIN
 from kcl_app.stores.base import Row, Table
 from kcl_app.stores.memory import MemoryStore
 from processors.keys import ProviderKey

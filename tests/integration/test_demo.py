@@ -37,7 +37,7 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def test_it_shows_everything_and_ends_by_itself(settings: Settings, tmp_path: Path) -> None:
-    shown = kcl_app("demo", env=environment(settings, tmp_path))
+    shown = kcl_app("demo", env=environment(settings, tmp_path, COLUMNS="120"))
     assert "3,000 of 3,000" in shown
     for figure in ("events/s", "worst lag", "items written", "provider-days recomputed", "spans in them"):
         assert figure in shown

@@ -18,9 +18,9 @@ import pytest
 
 from kcl_app import wiring
 from kcl_app.errors import UserError
-from kcl_app.local_cloud import LocalCloud
+from kcl_app.local.local_cloud import LocalCloud
+from kcl_app.local.simulate import Params, simulate
 from kcl_app.settings import Settings
-from kcl_app.simulate import Params, simulate
 
 if TYPE_CHECKING:
     from conftest import StartCloud

@@ -25,7 +25,7 @@ from pipelines import (
 )
 
 from kcl_app import wiring
-from kcl_app.scrape import Samples
+from kcl_app.local.scrape import Samples
 from kcl_app.settings import Settings
 from kcl_app.stores.base import Table
 from processors.keys import ProviderKey

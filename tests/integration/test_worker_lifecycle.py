@@ -31,7 +31,7 @@ Environment = Callable[[Settings], dict[str, str]]
 
 RUN_WITH_COUNTING_CHILD = """
 import sys
-from kcl_app import daemon
+from kcl_app.worker import daemon
 daemon.CHILD_COMMAND = (sys.executable, "-P", sys.argv.pop(1))
 from kcl_app.cli.main import main
 main()

@@ -62,7 +62,7 @@ class Child:
 
     def __init__(self, path: Path, **over: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kcl_app.child"],
+            [sys.executable, "-m", "kcl_app.worker.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

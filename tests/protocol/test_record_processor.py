@@ -14,9 +14,9 @@ from amazon_kclpy.kcl import KCLProcess
 from prometheus_client import CollectorRegistry
 from structlog.contextvars import clear_contextvars
 
-from kcl_app.batch import BatchResult
+from kcl_app.engine.batch import BatchResult
 from kcl_app.metrics import WorkerMetrics
-from kcl_app.record_processor import STATE_UNKNOWN, RecordProcessor
+from kcl_app.worker.record_processor import STATE_UNKNOWN, RecordProcessor
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
 

@@ -11,7 +11,7 @@ from typing import Any
 from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry
 from emr_plugins.standard import StandardPlugin
-from kcl_app.clean_pass import CleanPass, records_of_lines
+from kcl_app.engine.clean_pass import CleanPass, records_of_lines
 from processors.envelope import Limits, Record
 
 TODAY = date(2026, 3, 9)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kcl_app import daemon
-from kcl_app.daemon import DaemonError, DaemonLine
 from kcl_app.settings import AwsSettings, Settings, WorkerSettings
+from kcl_app.worker import daemon
+from kcl_app.worker.daemon import DaemonError, DaemonLine
 
 LOCAL = Settings(aws=AwsSettings(endpoint_url="http://127.0.0.1:4566"))
 PRODUCTION = Settings(environment="production")
@@ -35,7 +35,7 @@ def test_every_property_is_one_that_this_version_of_the_daemon_has(key: str) -> 
 
 
 def test_properties_say_what_the_defaults_get_wrong() -> None:
-    found = daemon.properties(PRODUCTION, "python -m kcl_app.child", "host-1")
+    found = daemon.properties(PRODUCTION, "python -m kcl_app.worker.child", "host-1")
     assert found["initialPositionInStream"] == "TRIM_HORIZON"
     assert found["retrievalMode"] == "POLLING"
     assert found["metricsLevel"] == "NONE"
@@ -43,7 +43,7 @@ def test_properties_say_what_the_defaults_get_wrong() -> None:
     assert found["timeoutInSeconds"] == "900"
     assert 0 < int(found["shutdownGraceMillis"]) < 20_000
     assert found["workerId"] == "host-1"
-    assert found["executableName"] == "python -m kcl_app.child"
+    assert found["executableName"] == "python -m kcl_app.worker.child"
 
 
 def test_only_a_local_cloud_is_named_and_hurried() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kcl_app.local_cloud import read_template
+from kcl_app.local.local_cloud import read_template
 from kcl_app.settings import LocalSettings, StreamSettings, TableSettings
 
 TEMPLATE = read_template(LocalSettings().data_template)

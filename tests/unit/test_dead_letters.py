@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kcl_app.clock import Clock
-from kcl_app.dead_letters import MAX_BLOB_KEY, MAX_INLINE_BYTES, RETENTION_SECONDS, DeadLetters, Letter
+from kcl_app.engine.dead_letters import MAX_BLOB_KEY, MAX_INLINE_BYTES, RETENTION_SECONDS, DeadLetters, Letter
 from kcl_app.stores.base import Outcome, Put, Row, Table
 from kcl_app.stores.memory import MemoryBlobs, MemoryStore
 from processors.envelope import Event, Record

@@ -28,9 +28,9 @@ OUTSIDE_WORLD = {
 ENVIRONMENT_READERS = {
     "kcl_app/settings.py": "the settings",
     "kcl_app/wiring.py": "hands the environment on to the Java daemon, with its own AWS variables",
-    "kcl_app/supervisor.py": "JAVA_HOME, which is Java's convention and no setting of ours",
-    "kcl_app/demo.py": "hands it on to the worker that it starts",
-    "kcl_app/local_cloud.py": "hands it on to the local cloud, without credentials of anyone",
+    "kcl_app/worker/supervisor.py": "JAVA_HOME, which is Java's convention and no setting of ours",
+    "kcl_app/local/demo.py": "hands it on to the worker that it starts",
+    "kcl_app/local/local_cloud.py": "hands it on to the local cloud, without credentials of anyone",
 }
 """All modules that read the environment, and why each of them may."""
 
@@ -131,4 +131,4 @@ def test_the_clock_is_asked_for_the_date_and_nobody_else() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in asking
     }
     # The demo stamps the events that it sends with the time at which it does so; its dates come from the clock.
-    assert found <= {"kcl_app/clock.py", "kcl_app/demo.py"}
+    assert found <= {"kcl_app/clock.py", "kcl_app/local/demo.py"}

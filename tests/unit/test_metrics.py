@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from kcl_app import metrics
 from kcl_app.metrics import ALL, SupervisorCollector, SupervisorValues, WorkerMetrics
-from kcl_app.metrics_directory import MetricsDirectory
+from kcl_app.worker.metrics_directory import MetricsDirectory
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 

@@ -14,7 +14,7 @@ import pytest
 
 from emr_plugins.api import Context
 from emr_plugins.standard import StandardPlugin
-from kcl_app.simulate import DISPLACED_BY, PATTERNS, Params, simulate
+from kcl_app.local.simulate import DISPLACED_BY, PATTERNS, Params, simulate
 from processors import times
 from processors.envelope import Limits, read_event
 

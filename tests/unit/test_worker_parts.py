@@ -16,11 +16,12 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from kcl_app import logs, preflight, runtime_folder
-from kcl_app.daemon_output import DaemonOutput
-from kcl_app.processes import ProcessBook, Usage
+from kcl_app import logs
 from kcl_app.settings import AwsSettings, LogSettings, Settings
-from kcl_app.worker_http import WorkerServer
+from kcl_app.worker import preflight, runtime_folder
+from kcl_app.worker.daemon_output import DaemonOutput
+from kcl_app.worker.http_server import WorkerServer
+from kcl_app.worker.processes import ProcessBook, Usage
 
 
 @pytest.fixture

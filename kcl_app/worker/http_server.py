@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from . import logs
+from kcl_app import logs
 
 Reasons = Callable[[], list[str]]
 """Why something is not so; empty when it is."""

@@ -15,6 +15,11 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from emr_plugins.host import PluginHost
+from kcl_app.clock import Clock
+from kcl_app.engine.dead_letters import DeadLetters, Letter
+from kcl_app.engine.providers import Providers, ProviderState
+from kcl_app.stores.base import Outcome, Put, Store, Table
+from kcl_app.stores.rows import Document, Known, document_row, known_row
 from processors import times
 from processors.decoding import Decoded
 from processors.errors import Reject, Retry
@@ -22,12 +27,6 @@ from processors.impacts import days_touched
 from processors.keys import ProviderKey
 from processors.spans import encode_spans
 from processors.times import Interval
-
-from .clock import Clock
-from .dead_letters import DeadLetters, Letter
-from .providers import Providers, ProviderState
-from .stores.base import Outcome, Put, Store, Table
-from .stores.rows import Document, Known, document_row, known_row
 
 ROUNDS = 25
 """How often a provider's days are computed again before the batch as a whole waits: others keep writing them."""

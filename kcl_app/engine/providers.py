@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from kcl_app.stores.base import Store, Table
+from kcl_app.stores.rows import Known, known_key, read_copy, read_known
 from processors.calendars import Calendar
 from processors.impacts import Impacts
 from processors.items import Item
 from processors.keys import ItemKey, ProviderKey
 from processors.upserts import Copy
-
-from .stores.base import Store, Table
-from .stores.rows import Known, known_key, read_copy, read_known
 
 Name = tuple[str, str]
 """Kind and id of an item."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from .settings import Settings
+from kcl_app.settings import Settings
 
 MAIN_CLASS = "software.amazon.kinesis.multilang.MultiLangDaemon"
 LOGBACK = Path(__file__).with_name("logback.xml")
-CHILD_COMMAND = (sys.executable, "-P", "-m", "kcl_app.child")
+CHILD_COMMAND = (sys.executable, "-P", "-m", "kcl_app.worker.child")
 """What each shard runs; ``-P`` keeps the working directory's files from standing in for installed modules."""
 
 INITIALIZED = ("Scheduler", "Initialization complete.")

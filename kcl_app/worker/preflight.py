@@ -19,8 +19,8 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from . import wiring
-from .settings import Settings
+from kcl_app import wiring
+from kcl_app.settings import Settings
 
 _BAD_CREDENTIALS = frozenset(
     {

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from . import logs, wiring
-from .settings import Settings
+from kcl_app import logs, wiring
+from kcl_app.settings import Settings
 
 _KEY = {"key": {"S": "Leader"}}
 

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from kcl_app.engine.batch import BatchEngine
+from kcl_app.engine.dead_letters import Letter
+from kcl_app.logs import get_logger
+from kcl_app.stores.base import Store, Table
+from kcl_app.stores.rows import read_known
 from processors.errors import Fatal, Retry
 from processors.keys import ProviderKey
-
-from .batch import BatchEngine
-from .dead_letters import Letter
-from .logs import get_logger
-from .stores.base import Store, Table
-from .stores.rows import read_known
 
 
 @dataclass

@@ -18,13 +18,12 @@ from amazon_kclpy.checkpoint_error import CheckpointError
 from amazon_kclpy.v3.processor import RecordProcessorBase
 from structlog.contextvars import bind_contextvars
 
+from kcl_app.engine.batch import BatchEngine
+from kcl_app.engine.observing import MetricsObserver
+from kcl_app.logs import get_logger
+from kcl_app.metrics import WorkerMetrics
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
-
-from .batch import BatchEngine
-from .logs import get_logger
-from .metrics import WorkerMetrics
-from .observing import MetricsObserver
 
 STATE_UNKNOWN = 70
 """Exit status of a child that cannot go on (EX_SOFTWARE of sysexits.h)."""

@@ -20,16 +20,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from kcl_app import put, wiring
+from kcl_app.engine.queries import spans as query
+from kcl_app.errors import UserError
+from kcl_app.local.local_cloud import LocalCloud
+from kcl_app.local.scrape import Samples, fetch, scrape
+from kcl_app.local.simulate import Params, simulate
+from kcl_app.settings import CONFIG_VARIABLE, Settings
 from processors import times
 from processors.keys import ProviderKey
-
-from . import put, wiring
-from .errors import UserError
-from .local_cloud import LocalCloud
-from .queries import spans as query
-from .scrape import Samples, fetch, scrape
-from .settings import CONFIG_VARIABLE, Settings
-from .simulate import Params, simulate
 
 PROVIDERS = 20
 EVENTS = 3000

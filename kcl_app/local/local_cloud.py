@@ -31,9 +31,9 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from . import wiring
-from .errors import UserError
-from .settings import Settings
+from kcl_app import wiring
+from kcl_app.errors import UserError
+from kcl_app.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient

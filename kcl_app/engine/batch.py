@@ -17,19 +17,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from emr_plugins.host import PluginHost
+from kcl_app.clock import Clock
+from kcl_app.engine.dead_letters import DeadLetters, Letter
+from kcl_app.engine.providers import Providers
+from kcl_app.engine.settling import Observer, Settler, Work
+from kcl_app.engine.upserting import Upserted, Upserter
+from kcl_app.logs import get_logger
+from kcl_app.stores.base import Blobs, Store
 from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
 from processors.envelope import Limits, Record
 from processors.errors import Fatal, Retry
 from processors.impacts import Impacts
 from processors.keys import ProviderKey
-
-from .clock import Clock
-from .dead_letters import DeadLetters, Letter
-from .logs import get_logger
-from .providers import Providers
-from .settling import Observer, Settler, Work
-from .stores.base import Blobs, Store
-from .upserting import Upserted, Upserter
 
 LOGGED_LETTERS = 20
 """Records set aside that are logged one by one in a batch: a broken feed must not drown the log."""

@@ -1,4 +1,4 @@
-"""The process that the MultiLangDaemon starts for each shard: `python -m kcl_app.child`.
+"""The process that the MultiLangDaemon starts for each shard: `python -m kcl_app.worker.child`.
 
 Its standard output belongs to the KCL's protocol. Before anything else is imported, descriptor 1 is moved aside for the
 protocol and pointed at standard error, so that no plugin, library or stray `print` can break it.
@@ -32,11 +32,11 @@ def main() -> int:
     from amazon_kclpy.kcl import KCLProcess
     from prometheus_client import REGISTRY
 
-    from . import wiring
-    from .logs import configure, get_logger, log_uncaught
-    from .metrics import WorkerMetrics
-    from .record_processor import STATE_UNKNOWN, RecordProcessor
-    from .settings import LogSettings, SettingsError, load
+    from kcl_app import wiring
+    from kcl_app.logs import configure, get_logger, log_uncaught
+    from kcl_app.metrics import WorkerMetrics
+    from kcl_app.settings import LogSettings, SettingsError, load
+    from kcl_app.worker.record_processor import STATE_UNKNOWN, RecordProcessor
 
     try:
         settings = load()

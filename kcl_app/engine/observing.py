@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .batch import BatchResult
-from .metrics import WorkerMetrics
-from .settling import Observer
+from kcl_app.engine.batch import BatchResult
+from kcl_app.engine.settling import Observer
+from kcl_app.metrics import WorkerMetrics
 
 
 class MetricsObserver(Observer):

@@ -10,6 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from emr_plugins.host import PluginHost
+from kcl_app.clock import Clock
+from kcl_app.engine.providers import Providers
+from kcl_app.stores.base import Key, Outcome, Put, Store, Table
+from kcl_app.stores.rows import copy_key, copy_row, owner_key, owner_row, read_copy, read_owner
 from processors.decoding import Candidate, Decoded, ItemChanges
 from processors.errors import Reject, Retry
 from processors.impacts import Change, Impacts
@@ -17,11 +21,6 @@ from processors.items import Item, WorkingHours
 from processors.keys import ItemKey, ProviderKey
 from processors.times import SECOND, Interval
 from processors.upserts import Copy, Owner, Rewrite, Verdict, impacts_at, judge, judge_full
-
-from .clock import Clock
-from .providers import Providers
-from .stores.base import Key, Outcome, Put, Store, Table
-from .stores.rows import copy_key, copy_row, owner_key, owner_row, read_copy, read_owner
 
 TOMBSTONE_SECONDS = 45 * 86_400
 """How long an item stays after its time and its last change: longer than stream and dead letters keep an event

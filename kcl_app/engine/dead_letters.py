@@ -12,13 +12,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kcl_app.clock import Clock
+from kcl_app.stores.base import Blobs, Outcome, Put, Row, Store, Table
 from processors.envelope import Event, Record
 from processors.errors import Fatal, Retry
 from processors.items import SCHEMA
 from processors.keys import encode_part
-
-from .clock import Clock
-from .stores.base import Blobs, Outcome, Put, Row, Store, Table
 
 RETENTION_SECONDS = 30 * 86_400
 MAX_INLINE_BYTES = 350 * 1024

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from . import logs
+from kcl_app import logs
 
 _PR_SET_PDEATHSIG = 1
 

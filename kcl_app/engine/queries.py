@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from kcl_app.stores.base import Store, Table
 from processors.keys import ProviderKey
-
-from .stores.base import Store, Table
 
 
 @dataclass(frozen=True, slots=True)

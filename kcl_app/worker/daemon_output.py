@@ -13,8 +13,8 @@ import signal
 import threading
 from typing import Any
 
-from . import logs
-from .daemon import INITIALIZED, SHUTDOWN_FAILED, DaemonLine, parse_line
+from kcl_app import logs
+from kcl_app.worker.daemon import INITIALIZED, SHUTDOWN_FAILED, DaemonLine, parse_line
 
 _LONGEST = 1500
 _CHILD_ENDED = re.compile(r"^Child process exited with value: (\d+)")

@@ -25,16 +25,16 @@ from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
+from kcl_app import logs, wiring
+from kcl_app.clock import Clock
+from kcl_app.metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
+from kcl_app.settings import CONFIG_VARIABLE, Settings
+from kcl_app.worker import daemon, jvm_process, leadership, preflight, processes
+from kcl_app.worker.daemon_output import DaemonOutput
+from kcl_app.worker.http_server import WorkerServer
+from kcl_app.worker.metrics_directory import MetricsDirectory
+from kcl_app.worker.runtime_folder import runtime_folder
 from processors import __version__
-
-from . import daemon, jvm_process, leadership, logs, preflight, processes, wiring
-from .clock import Clock
-from .daemon_output import DaemonOutput
-from .metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
-from .metrics_directory import MetricsDirectory
-from .runtime_folder import runtime_folder
-from .settings import CONFIG_VARIABLE, Settings
-from .worker_http import WorkerServer
 
 HOUSEKEEPING_SECONDS = 2.0
 PROGRESS_SECONDS = 10.0

@@ -1,0 +1,1 @@
+"""The batch engine: from records to durable spans, and what reads and checks them."""

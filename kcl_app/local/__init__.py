@@ -1,0 +1,1 @@
+"""Everything on one machine: the local cloud, simulated traffic, the demo."""
