@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from processors import times
 from processors.envelope import CONTROL_CHARACTERS, Event
-from processors.errors import Reject, explain
+from processors.errors import REASONS, Reject, explain
 from processors.impacts import Change, intervals_of
 from processors.items import BODIES, Availability, Item, ItemChange
 from processors.keys import MAX_ENCODED_ID, ProviderKey, encode_part
@@ -33,6 +33,9 @@ MAX_PROVIDERS = 50
 
 MAX_CHANGES = 1000
 """Items that one event may change."""
+
+MAX_DETAIL = 1000
+"""Characters of what a plugin says of a reject."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class PluginHost:
                 # One more than may be: an iterator without an end must come to one.
                 changes = tuple(islice(loaded.plugin.decode(event, context), MAX_CHANGES + 1))
         except Reject as reject:
-            raise Reject(reject.reason, reject.detail) from None
+            raise _bounded(reject) from None
         except Exception as error:
             raise Reject(
                 "plugin_failed", f"plugin {loaded.name}: decode raised {type(error).__name__}"
@@ -206,6 +209,14 @@ class PluginHost:
                 self._settings.clear()
             cached = self._settings[tenant, loaded.name] = (found, settings)
         return Context(tenant, emr, zone or found.time_zone, cached[1])
+
+
+def _bounded(reject: Reject) -> Reject:
+    """A plugin's reject, with a reason of the fixed list: reasons are labels of metrics."""
+    detail = str(reject.detail)[:MAX_DETAIL]
+    if reject.reason in REASONS:
+        return Reject(reject.reason, detail)
+    return Reject("invalid_data", detail)
 
 
 def _checked_changes(plugin: str, changes: tuple[object, ...]) -> tuple[ItemChange, ...]:

@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from processors.errors import REASONS
+
 Kind = Literal["counter", "gauge", "histogram", "info"]
 Exporter = Literal["child", "supervisor"]
 
@@ -170,6 +172,13 @@ class WorkerMetrics:
         self.store_throttles = counter(STORE_THROTTLES)
         self.stores_available = gauge(STORES_AVAILABLE)
         self.plugins_refused = gauge(PLUGINS_REFUSED)
+        # Counters that are there from the start: an increase from nothing to one would go unseen.
+        for outcome in ("applied", "superseded", "replayed", "rejected"):
+            self.events.labels(outcome)
+            self.items.labels(outcome)
+        self.events.labels("ignored")
+        for reason in REASONS:
+            self.dead_letters.labels(reason)
 
 
 def _supervisor(name: str, kind: Kind, text: str, *labels: str) -> Declaration:

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+REASONS = (
+    "document_too_large",
+    "invalid_data",
+    "invalid_envelope",
+    "not_json",
+    "plugin_failed",
+    "plugin_nonsense",
+    "processing_failed",
+    "too_large",
+    "too_many_items",
+    "unknown_emr",
+    "unknown_tenant",
+)
+"""Every reason for which something is set aside: a fixed list, since reasons are labels of metrics."""
+
 
 class Reject(ValueError):  # noqa: N818 - named by the recovery, as are the two below
     """Set aside: this input will never be right, so it goes to the dead letters with its reason.

@@ -22,6 +22,7 @@ from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import discover
 from kcl_app.cli.main import app
 from kcl_app.settings import PROJECT_ROOT, Settings
+from processors.errors import REASONS
 from processors.keys import ItemKey, ProviderKey
 from processors.revisions import Revision
 
@@ -178,6 +179,7 @@ def first_cells(text: str) -> list[str]:
 def test_every_reason_is_in_the_table_and_nothing_else() -> None:
     in_table = first_cells(section(FORMATS, "Rejects"))
     assert sorted(in_table) == sorted(reasons_in_code())
+    assert sorted(in_table) == sorted(REASONS)
 
 
 def test_the_limits_are_those_of_the_code() -> None:

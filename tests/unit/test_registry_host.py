@@ -437,6 +437,11 @@ def test_a_reject_of_the_plugin_keeps_its_reason() -> None:
     assert (reject.reason, reject.detail) == ("invalid_data", "data.start: is required")
 
 
+def test_a_reason_of_the_plugins_own_becomes_one_of_the_fixed_list() -> None:
+    reject = refused_decode(Reject("code_4711_of_4712", "data.start: is required"))
+    assert (reject.reason, reject.detail) == ("invalid_data", "data.start: is required")
+
+
 class Odd(Appointment):
     """A body that nobody could read back."""
 
