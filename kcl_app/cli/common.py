@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -52,3 +53,16 @@ def stores_of(settings: Settings) -> Iterator[Store]:
         raise UserError(f"{error} ({hint})") from None
     except (BotoCoreError, ClientError) as error:
         raise UserError(f"AWS cannot be used: {type(error).__name__} ({hint})") from None
+
+
+@contextmanager
+def opened(file: str) -> Iterator[BinaryIO]:
+    """A file to read, or standard input for ``-``."""
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as lines:
+            yield lines
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}", 2) from None

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from kcl_app.cli.common import Config, settings_of
-from kcl_app.errors import UserError
+from kcl_app.cli.common import Config, opened, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +37,7 @@ def put(
         typer.echo(f"line {number}: {reject}", err=True)
 
     began = time.monotonic()
-    with _open(file) as source:
+    with opened(file) as source:
         lines = _shown(read_lines(source, limits.record_bytes), source)
         done = put_lines(lines, sender, limits, wiring.providers_of(settings), refuse)
     seconds = time.monotonic() - began
@@ -51,19 +48,6 @@ def put(
     )
     if done.refused:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _open(file: str) -> Iterator[BinaryIO]:
-    if file == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        source = open(file, "rb")  # noqa: SIM115 - closed below; only opening may fail with this message
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}", status=2) from None
-    with source:
-        yield source
 
 
 def _shown(lines: Iterable[Line], source: BinaryIO) -> Iterator[Line]:

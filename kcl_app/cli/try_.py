@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
-from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
 from kcl_app import wiring
-from kcl_app.cli.common import Config, plain, settings_of
+from kcl_app.cli.common import Config, opened, plain, settings_of
 from kcl_app.engine.clean_pass import CleanPass, ProviderDay, records_of_lines
-from kcl_app.errors import UserError
 from processors.times import utc_text
 
 
@@ -60,19 +56,6 @@ def try_(
             )
     out.flush()
     raise typer.Exit(1 if rejects else 0)
-
-
-@contextmanager
-def opened(file: str) -> Iterator[BinaryIO]:
-    """A file to read, or standard input for ``-``."""
-    if file == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        with Path(file).open("rb") as lines:
-            yield lines
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}", 2) from None
 
 
 def _as_json(one: ProviderDay) -> str:
