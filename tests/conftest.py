@@ -7,7 +7,6 @@ local_cloud_venv    the local cloud's virtual environment, made once and then us
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from pipelines import environment
 
 from kcl_app.errors import UserError
 from kcl_app.local.local_cloud import LocalCloud
@@ -103,15 +103,4 @@ def cloud(local_cloud_venv: Path, private_settings: Callable[..., Settings]) -> 
 @pytest.fixture
 def environment_of() -> Callable[[Settings], dict[str, str]]:
     """Gives the environment in which `kcl-app` has the given settings, whatever its ``--config`` says."""
-
-    def environment(settings: Settings) -> dict[str, str]:
-        values = settings.model_dump(mode="json", exclude_none=True)
-        return {
-            **os.environ,
-            **{
-                f"{PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-                for name, value in values.items()
-            },
-        }
-
     return environment

@@ -16,7 +16,7 @@ import psutil
 
 from kcl_app import wiring
 from kcl_app.local.scrape import Samples, scrape
-from kcl_app.settings import Settings
+from kcl_app.settings import PREFIX, Settings
 from kcl_app.stores.base import Row, Table
 from processors.keys import ProviderKey
 
@@ -148,11 +148,17 @@ def ndjson(path: Path, events: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def environment(settings: Settings, folder: Path, **more: str) -> Environment:
-    """Settings as environment variables, with temporary files below `folder`."""
+def environment(settings: Settings, folder: Path | None = None, **more: str) -> Environment:
+    """The environment in which `kcl-app` has these settings, whatever its ``--config`` says.
+
+    Args:
+        settings: what it shall have.
+        folder: for its temporary files.
+        more: further variables.
+    """
     values = settings.model_dump(mode="json", exclude_none=True)
     named = {
-        f"SCHEDULING_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        f"{PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()
     }
-    return {**os.environ, **named, "TMPDIR": str(folder), **more}
+    return {**os.environ, **named, **({"TMPDIR": str(folder)} if folder else {}), **more}
