@@ -5,11 +5,13 @@ Everything that can be wrong with an event or with a plugin's answer comes out a
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -117,14 +119,19 @@ class PluginHost:
         context = self._ready(event.tenant, event.emr, loaded, None)
         try:
             with self._timer(loaded.name, "decode"):
+                returned: object = loaded.plugin.decode(event, context)
+                if not isinstance(returned, Iterable):
+                    raise Reject(
+                        "plugin_nonsense", f"plugin {loaded.name}: decode returned nothing to go through"
+                    )
                 # One more than may be: an iterator without an end must come to one.
-                changes = tuple(islice(loaded.plugin.decode(event, context), MAX_CHANGES + 1))
+                changes = tuple(islice(returned, MAX_CHANGES + 1))
         except Reject as reject:
             raise _bounded(reject) from None
-        except Exception as error:
-            raise Reject(
-                "plugin_failed", f"plugin {loaded.name}: decode raised {type(error).__name__}"
-            ) from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin that exits must not take the shard along
+            raise _failure(loaded.name, "decode", error) from None
         return _checked_changes(loaded.name, changes)
 
     def zone(self, tenant: str) -> str:
@@ -148,7 +155,9 @@ class PluginHost:
             context = self._ready(provider.tenant, provider.emr, loaded, zone)
             with self._timer(loaded.name, "impact"):
                 return intervals_of(loaded.plugin.impact(change, context))
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a plugin that exits must not take the shard along
             return None
 
     def spans(self, provider: ProviderKey, zone: str, day: date, items: Sequence[Item]) -> tuple[Span, ...]:
@@ -164,10 +173,10 @@ class PluginHost:
         try:
             with self._timer(loaded.name, "spans"):
                 spans = loaded.plugin.spans(day, items, context)
-        except Exception as error:
-            raise Reject(
-                "plugin_failed", f"plugin {loaded.name}: spans raised {type(error).__name__}"
-            ) from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin that exits must not take the shard along
+            raise _failure(loaded.name, "spans", error) from None
         # What the source has calculated itself is the answer as it is, even where its idea of the day is another.
         given = any(
             isinstance(item.body, Availability) and item.body.counts and item.body.date == day
@@ -184,7 +193,8 @@ class PluginHost:
         return self.registry.plugins.get(emr)
 
     def _refusal(self, name: str) -> str:
-        return next((f": {one.reason}" for one in self.registry.refused if one.name == name), "")
+        refusals = [*self.registry.refused, *self.registry.left_out]
+        return next((f": {one.reason}" for one in refusals if one.name == name), "")
 
     def _ready(self, tenant: str, emr: str, loaded: LoadedPlugin, zone: str | None) -> Context:
         """As `_context`; settings that the plugin does not accept are its own failure here, past the start."""
@@ -209,6 +219,13 @@ class PluginHost:
                 self._settings.clear()
             cached = self._settings[tenant, loaded.name] = (found, settings)
         return Context(tenant, emr, zone or found.time_zone, cached[1])
+
+
+def _failure(plugin: str, method: str, error: BaseException) -> Reject:
+    """A plugin raised: which type and at which line, but not its message, which may hold input."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return Reject("plugin_failed", f"plugin {plugin}: {method} raised {type(error).__name__}{at}")
 
 
 def _bounded(reject: Reject) -> Reject:

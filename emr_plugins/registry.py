@@ -59,10 +59,11 @@ class Refusal:
 
 @dataclass
 class Registry:
-    """The plugins that run, by name, and those refused."""
+    """The plugins that run, by name, those refused, and those that the settings leave out."""
 
     plugins: dict[str, LoadedPlugin] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
+    left_out: list[Refusal] = field(default_factory=list)
 
     def add(self, plugin: EmrPlugin, distribution: str = "", version: str = "") -> None:
         """Register a plugin, or refuse it with the reason."""
@@ -132,6 +133,7 @@ def discover(allow: Iterable[str] | None = None, found: Iterable[EntryPoint] | N
         distribution = point.dist.name if point.dist else ""
         version = point.dist.version if point.dist else ""
         if allowed is not None and point.name not in allowed:
+            registry.left_out.append(Refusal(point.name, distribution, "plugins.allow leaves it out"))
             continue
         try:
             plugin: Any = point.load()()

@@ -65,6 +65,4 @@ def _validated(model: type[Any], data: dict[str, Any]) -> Any:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        why = explain(error)
-        whole = why.removeprefix("the whole: ")
-        raise Reject("invalid_data", f"data.{why}" if whole == why else f"data: {whole}") from None
+        raise Reject("invalid_data", explain(error, "data")) from None

@@ -61,8 +61,12 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -
 
 # What arrives, and how far behind.
 LAG = _gauge("scheduling_lag_seconds", "How far behind the tip of the stream the shard is read.", "shard")
-RECORDS = _counter("scheduling_records_total", "Records taken from the stream.", "shard")
-RECORD_BYTES = _counter("scheduling_record_bytes_total", "Bytes of data in records taken.", "shard")
+RECORDS = _counter(
+    "scheduling_records_total",
+    "Records of the stream that are settled: all that they cause is durable.",
+    "shard",
+)
+RECORD_BYTES = _counter("scheduling_record_bytes_total", "Bytes of data in records settled.", "shard")
 CHECKPOINT_TIMESTAMP = _gauge(
     "scheduling_checkpoint_timestamp_seconds",
     "Moment (Unix time) at which everything delivered so far was checkpointed.",
@@ -76,12 +80,20 @@ PIPELINE_AGE = _histogram(
 EVENTS = _counter(
     "scheduling_events_total", "Events: applied, superseded, replayed, rejected or ignored.", "outcome"
 )
-ITEMS = _counter("scheduling_items_total", "Scheduling items written, by outcome.", "outcome")
+ITEMS = _counter(
+    "scheduling_items_total",
+    "Changes of scheduling items: applied, superseded, replayed or rejected.",
+    "outcome",
+)
 PROVIDER_DAYS = _counter(
     "scheduling_provider_days_total", "Provider-days written, fresh or stale.", "plugin", "outcome"
 )
 SPANS = _counter("scheduling_spans_total", "Available spans in the provider-days written.", "plugin")
-DEAD_LETTERS = _counter("scheduling_dead_letters_total", "Records set aside, by reason.", "reason")
+DEAD_LETTERS = _counter(
+    "scheduling_dead_letters_total",
+    "Dead letters sent, by reason: for records, and for provider-days left stale.",
+    "reason",
+)
 # How long it takes.
 BATCH_DURATION = _histogram("scheduling_batch_duration_seconds", "One batch of records, all steps.", QUICK)
 BATCH_STEP_DURATION = _histogram(

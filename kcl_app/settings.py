@@ -105,6 +105,10 @@ class StreamSettings(_Section):
     )
 
 
+LOCAL_BUCKET = "scheduling-dead-letters"
+"""Bucket names are one namespace for all of AWS: somebody else may have this one."""
+
+
 class TableSettings(_Section):
     """Names of the DynamoDB tables and of the bucket."""
 
@@ -125,9 +129,9 @@ class TableSettings(_Section):
         "scheduling-dead-letters", min_length=3, description="Table of what was set aside, with its reason."
     )
     dead_letter_bucket: str = Field(
-        "scheduling-dead-letters",
+        LOCAL_BUCKET,
         min_length=3,
-        description="S3 bucket for raw records that are too large for that table.",
+        description="S3 bucket for raw records that are too large for that table; in production there is no default.",
     )
 
 
@@ -207,7 +211,8 @@ class WorkerSettings(_Section):
         "cannot use its stores ends by itself.",
     )
     jvm_options: tuple[str, ...] = Field(
-        ("-XX:+UseSerialGC", "-Xmx256m"), description="Options of the Java virtual machine."
+        ("-XX:+UseSerialGC", "-Xmx512m"),
+        description="Options of the Java virtual machine. Each shard wants some 60 MB of heap when it is far behind.",
     )
     cached_items: int = Field(
         100_000,
@@ -274,6 +279,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _environment(self) -> Settings:
         endpoint = self.aws.endpoint_url
+        if self.environment == "production" and self.tables.dead_letter_bucket == LOCAL_BUCKET:
+            raise ValueError(
+                "tables.dead_letter_bucket is required in production: the stack's output DeadLetterBucketName"
+            )
         if endpoint is None:
             return self
         if self.environment != "local":

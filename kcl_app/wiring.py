@@ -10,6 +10,7 @@ from emr_plugins.host import PluginHost, Tenant, Timer
 from emr_plugins.registry import Registry, discover
 from kcl_app.clock import Clock
 from kcl_app.engine.batch import BatchEngine
+from kcl_app.logs import get_logger
 from kcl_app.settings import Settings, SettingsError
 from kcl_app.stores.base import Blobs, Store
 from processors.envelope import Event
@@ -156,6 +157,8 @@ def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
     observer = MetricsObserver(metrics)
     made = engine_on(store(settings, observer.store_call), settings, observer)
     metrics.plugins_refused.set(len(made.host.registry.refused))
+    for refusal in made.host.registry.refused:
+        get_logger().warning("plugin refused", plugin=refusal.name, why=refusal.reason)
     return made
 
 

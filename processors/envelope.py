@@ -158,7 +158,8 @@ def read_event(data: bytes, limits: Limits) -> Event:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         if problems[0]["type"] == "json_invalid":
-            raise Reject("not_json", "the record is not a JSON text in UTF-8") from None
+            why = "the record is not a JSON text in UTF-8, or is nested too deeply to be read"
+            raise Reject("not_json", why) from None
         raise Reject("invalid_envelope", explain(error)) from None
     if len(data) > limits.string_chars or data.count(b"{") + data.count(b"[") > limits.depth:
         check_size(event.data if event.data_base64 is None else event.data_base64, limits)

@@ -43,11 +43,29 @@ class Fatal(RuntimeError):  # noqa: N818
     """Stop the process: its state is not known any more, and going on could lose data."""
 
 
-def explain(error: ValidationError) -> str:
-    """One line for a pydantic error: each wrong field with what is wrong, without the input's values."""
+_SAID = {
+    "dict_type": "must be an object",
+    "extra_forbidden": "there is no such name here",
+    "missing": "is required",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "string_type": "must be a text",
+    "tuple_type": "must be a list",
+}
+"""Words for people, for pydantic's types of errors that speak of Python."""
+
+
+def explain(error: ValidationError, within: str = "") -> str:
+    """One line for a pydantic error: each wrong field with what is wrong, without the input's values.
+
+    Args:
+        error: of a validation.
+        within: the field that was validated, as ``data``; in front of each name.
+    """
     parts = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
-        field = ".".join(str(part) for part in problem["loc"]) or "the whole"
-        parts.append(f"{field}: {problem['msg'].removeprefix('Value error, ')}")
+        field = ".".join([*([within] if within else []), *(str(part) for part in problem["loc"])])
+        said = _SAID.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        parts.append(f"{field}: {said}" if field else said)
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

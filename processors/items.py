@@ -170,6 +170,16 @@ class Period(_Value):
     start: Instant | None = None
     end: Instant | None = None
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Period:
+        if (self.first and self.start) or (self.last and self.end):
+            raise ValueError("either dates (first, last) or instants (start, end), not both")
+        if self.first and self.last and self.last < self.first:
+            raise ValueError("last is before first")
+        if self.start and self.end and self.end <= self.start:
+            raise ValueError("end is not after start")
+        return self
+
 
 def _list(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value

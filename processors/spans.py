@@ -102,11 +102,20 @@ def _aware(value: object) -> bool:
 
 
 def _check_offer(span: Span, nonsense: Any) -> None:
-    if not (span.location_id is None or isinstance(span.location_id, str)):
+    if span.location_id is not None and not _is_text(span.location_id):
         raise nonsense("have a location_id that is not a text")
-    if not (
-        isinstance(span.service_types, tuple) and all(isinstance(code, str) for code in span.service_types)
-    ):
+    if not (isinstance(span.service_types, tuple) and all(map(_is_text, span.service_types))):
         raise nonsense("have service_types that are not a tuple of texts")
     if not isinstance(span.capacity, int) or isinstance(span.capacity, bool) or span.capacity < 1:
         raise nonsense("have a capacity below one")
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a text that can be stored: no lone surrogates, and no longer than the bodies' texts."""
+    if not isinstance(value, str) or len(value) > 256:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

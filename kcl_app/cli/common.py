@@ -42,15 +42,14 @@ def stores_of(settings: Settings) -> Iterator[Store]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     local = settings.aws.endpoint_url is not None
-    hint = (
-        "is the local cloud running? `kcl-app local start`"
-        if local
-        else "see the region, the role and the tables"
-    )
+    hint = "is the local cloud running? `kcl-app local start`" if local else "see the region and the network"
     try:
         yield wiring.store(settings)
-    except (Retry, Fatal) as error:
+    except Retry as error:
         raise UserError(f"{error} ({hint})") from None
+    except Fatal as error:
+        where = settings.aws.endpoint_url or "AWS"
+        raise UserError(f"{error} ({where}, region {settings.aws.region})") from None
     except (BotoCoreError, ClientError) as error:
         raise UserError(f"AWS cannot be used: {type(error).__name__} ({hint})") from None
 
@@ -59,6 +58,8 @@ def stores_of(settings: Settings) -> Iterator[Store]:
 def opened(file: str) -> Iterator[BinaryIO]:
     """A file to read, or standard input for ``-``."""
     if file == "-":
+        if sys.stdin is None:
+            raise UserError("standard input is closed; name a file", 2)
         yield sys.stdin.buffer
         return
     try:

@@ -59,7 +59,8 @@ def main() -> None:
     except TyperException as error:  # an unknown option, a missing argument, a value of the wrong kind
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "kcl-app"
-        typer.echo(f"{command}: {error.format_message()} (see {command} --help)", err=True)
+        if message := error.format_message():
+            typer.echo(f"{command}: {message} (see {command} --help)", err=True)
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)
@@ -71,6 +72,10 @@ def main() -> None:
         sys.exit(error.status)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:  # a full disk, most of all
+        where = f" ({error.filename})" if error.filename else ""
+        typer.echo(f"kcl-app: {error.strerror or type(error).__name__}{where}", err=True)
         sys.exit(1)
 
 

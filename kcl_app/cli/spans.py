@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -64,33 +65,30 @@ def document(key: ProviderKey, answer: Answer) -> dict[str, object]:
 
 
 def table(title: str, answers: list[Answer]) -> Table:
-    """Days as a table to read."""
-    shown = Table(title=_cell(title), title_justify="left")
-    for name in ("date", "free (UTC)", "location", "for", "places", "as of"):
+    """Days as a table to read, with the columns that say something."""
+    spans_ = [span for answer in answers for span in answer.spans]
+    columns: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("location", lambda span: plain(span["location_id"] or "")),
+        ("for", lambda span: plain(", ".join(span["service_types"]))),
+        ("places", lambda span: str(span["capacity"])),
+    ]
+    empty = ("", "1")
+    columns = [(name, text) for name, text in columns if any(text(span) not in empty for span in spans_)]
+    shown = Table(title=escape(plain(title)), title_justify="left")
+    shown.add_column("date", no_wrap=True)
+    shown.add_column("free (UTC)", no_wrap=True)
+    for name, _ in columns:
         shown.add_column(name)
     for answer in answers:
         day = f"{answer.date} {date.fromisoformat(answer.date):%a}"
         if answer.status != "fresh":
-            shown.add_row(
-                day, f"[red]stale: {_cell(answer.reason or '')}[/red]", "", "", "", answer.as_of or ""
-            )
+            shown.add_row(day, f"[red]stale: {escape(plain(answer.reason or ''))}[/red]")
         elif not answer.spans:
-            shown.add_row(day, "[dim]no free time[/dim]", "", "", "", answer.as_of or "")
+            shown.add_row(day, "[dim]no free time[/dim]")
         for number, span in enumerate(answer.spans):
-            shown.add_row(
-                "" if number else day,
-                f"{_clock(span['start'], answer.date)} – {_clock(span['end'], answer.date)}",
-                _cell(span["location_id"] or ""),
-                _cell(", ".join(span["service_types"])),
-                str(span["capacity"]),
-                "" if number else answer.as_of or "",
-            )
+            times = f"{_clock(span['start'], answer.date)} – {_clock(span['end'], answer.date)}"
+            shown.add_row("" if number else day, times, *(escape(text(span)) for _, text in columns))
     return shown
-
-
-def _cell(text: str) -> str:
-    """Text from the data, with nothing in it that rich or a terminal would take for markup."""
-    return escape(plain(text))
 
 
 def _clock(text: str, day: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from datetime import date, datetime
 from typing import Annotated
 
@@ -39,21 +40,22 @@ def try_(
         rejects += 1
         typer.echo(json.dumps(what), err=True)
 
-    with opened(file) as lines:
+    out = sys.stdout
+    # What a plugin prints must not get between the answers.
+    with opened(file) as lines, redirect_stdout(sys.stderr):
         for number, record in records_of_lines(lines):
             for reject in run.take(record):
                 refuse(line=number, reason=reject.reason, detail=reject.detail)
-    clock = wiring.clock(settings)
-    out = sys.stdout
-    for one in run.days(clock.today, horizon or settings.horizon.days):
-        out.write((_as_json(one) if as_json else _as_line(one)) + "\n")
-        if one.stale is not None:
-            refuse(
-                provider_id=one.provider.provider,
-                date=one.day.isoformat(),
-                reason=one.stale.reason,
-                detail=one.stale.detail,
-            )
+        clock = wiring.clock(settings)
+        for one in run.days(clock.today, horizon or settings.horizon.days):
+            out.write((_as_json(one) if as_json else _as_line(one)) + "\n")
+            if one.stale is not None:
+                refuse(
+                    provider_id=one.provider.provider,
+                    date=one.day.isoformat(),
+                    reason=one.stale.reason,
+                    detail=one.stale.detail,
+                )
     out.flush()
     raise typer.Exit(1 if rejects else 0)
 

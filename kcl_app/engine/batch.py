@@ -211,7 +211,6 @@ class BatchEngine:
             reason=letter.reason,
             detail=letter.detail,
             tenant=event.tenant if event else None,
-            emr=event.emr if event else None,
             event_id=event.id if event else None,
             sequence_number=record.sequence_number if record else None,
         )
@@ -228,7 +227,7 @@ class BatchEngine:
         self._log_letter(letter)
         # Its items may be written, the days they touch are not.
         yesterday = self._clock.today("UTC") - timedelta(days=1)
-        for key in providers_named(item for one in decoded for item in one.items):
+        for key in sorted(self.upserter.holders(decoded)):
             self.settler.distrust(key, letter, yesterday)
         return BatchResult(Counter(rejected=1), Counter(), Counter({reason: 1}))
 

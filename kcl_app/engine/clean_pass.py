@@ -75,7 +75,7 @@ class CleanPass:
             item = replace(item, providers=old.providers)  # stays with whoever has it
         limit = self.limits.items_per_provider
         added = [key for key in self._named(item) if old is None or key.provider not in old.providers]
-        if old is None and len(added) == 1 and self._counts.get(added[0], 0) >= limit:
+        if old is None and any(self._counts.get(key, 0) >= limit for key in added):
             return Reject("too_many_items", f"the provider has {limit} items, the most allowed")
         for key in added:
             self._counts[key] = self._counts.get(key, 0) + 1

@@ -101,6 +101,7 @@ class Providers:
         self._max_items = max_items
         self._states: OrderedDict[ProviderKey, ProviderState] = OrderedDict()
         self._loads = 0
+        self._day = today("UTC")
 
     def get(self, key: ProviderKey) -> ProviderState:
         """A provider's state, read from the store if it is not in memory."""
@@ -176,10 +177,14 @@ class Providers:
 
     def trim(self) -> None:
         """Drop the least recently used providers past the bound. Between batches only."""
-        total = sum(len(state.copies) + 1 for state in self._states.values())
+        today = self._today("UTC")
+        if today != self._day:  # which documents there are has changed: days came and went
+            self._day = today
+            self.forget_all()
+        total = sum(_weight(state) for state in self._states.values())
         while total > self._max_items and self._states:
             _, state = self._states.popitem(last=False)
-            total -= len(state.copies) + 1
+            total -= _weight(state)
 
     def window(self, key: ProviderKey) -> tuple[str, date, date]:
         """The provider's zone, its today, and the last day that workers compute."""
@@ -206,3 +211,8 @@ class Providers:
                 copy = state.copies.get(name)
                 if copy is not None and copy.item.revision == item.revision:
                     state.settled.add(name)
+
+
+def _weight(state: ProviderState) -> int:
+    """About how many items' memory a provider takes: eight versions of documents take as much as one item."""
+    return 1 + len(state.copies) + len(state.versions) // 8

@@ -31,6 +31,9 @@ from processors.times import Interval
 ROUNDS = 25
 """How often a provider's days are computed again before the batch as a whole waits: others keep writing them."""
 
+EDGE = timedelta(days=3)
+"""By so many dates two zones never differ at one instant (UTC-12:00 and UTC+14:00 differ by two)."""
+
 WRITES_AT_ONCE = 1000
 """Documents computed before they are written; bounds memory."""
 
@@ -131,10 +134,11 @@ class Settler:
         work.done = (zone, done)
         days = [day for day in self._days(state, work, zone, today, last) if day not in done]
         plugin, version = self._host.version(key.emr)
+        newest = [item.revision.time for item in work.source.items] if work.source else []
         documents = []
         for day in days:
             items = state.calendar.on(day, zone)
-            as_of = max((item.revision.time for item in items), default=None)
+            as_of = max([*newest, *(item.revision.time for item in items)], default=None)
             try:
                 spans = self._host.spans(key, zone, day, items)
                 text, status, reason = encode_spans(spans, self._document_bytes), "fresh", None
@@ -149,7 +153,16 @@ class Settler:
         if state.known is None:
             return times.days_between(today, last)
         history = self._providers.history_start(today)
-        touched = days_touched(work.intervals, zone, history, last)
+        # Documents in another zone than the provider's now (the tenant's setting may have changed) are all wrong.
+        intervals = None if state.known.zone != zone else work.intervals
+        touched = days_touched(intervals, zone, history - EDGE, last + EDGE)
+        # Another process may be changing the zone at this moment, and would take these instants for other dates.
+        # It computes every day; so that its writes and these cannot pass each other by, write a day that both have.
+        if any(today - EDGE <= day < today + EDGE for day in touched):
+            touched += [today + timedelta(days=number) for number in range(EDGE.days)]
+        if any(day > last for day in touched):
+            touched.append(last)
+        touched = [day for day in touched if history <= day <= last]
         # Past days age out: they are kept right while they have a document, and never made.
         return sorted(
             {day for day in touched if day >= today or day.isoformat() in state.versions} | work.days
@@ -226,6 +239,10 @@ class Settler:
                     )
             else:
                 again[key] = work[key]
+                if work[key].intervals is None:
+                    # All days were to be done, perhaps since the zone changed: who wrote this one meanwhile may have
+                    # meant another date, which is done already.
+                    work[key].done[1].clear()
                 self._providers.forget(key)
 
     def _new_version(self) -> str:
@@ -283,7 +300,8 @@ class Settler:
         entering = missing | set(times.days_between(start, end))
         if not entering and known.first_day >= today and known.zone == zone:
             return False
-        self.run({key: Work(days=frozenset(entering), origin="advance-horizon")})
+        intervals = None if known.zone != zone else ()
+        self.run({key: Work(intervals, days=frozenset(entering), origin="advance-horizon")})
         for _ in range(ROUNDS):
             known = self._providers.get(key).known
             if known is None or (known.last_day >= end and known.first_day >= today):

@@ -14,7 +14,7 @@ from kcl_app.clock import Clock
 from kcl_app.engine.providers import Providers
 from kcl_app.stores.base import Key, Outcome, Put, Store, Table
 from kcl_app.stores.rows import copy_key, copy_row, owner_key, owner_row, read_copy, read_owner
-from processors.decoding import Candidate, Decoded, ItemChanges
+from processors.decoding import Candidate, Decoded, ItemChanges, coalesce, providers_named
 from processors.errors import Reject, Retry
 from processors.impacts import Change, Impacts
 from processors.items import Item, WorkingHours
@@ -240,8 +240,7 @@ class Upserter:
         if (
             owner is None
             and not copies
-            and len(new.providers) == 1
-            and self._would_be_full(ProviderKey(tenant, emr, new.providers[0]), ())
+            and any(self._would_be_full(ProviderKey(tenant, emr, provider), ()) for provider in new.providers)
         ):
             raise Reject(
                 "too_many_items", f"the provider has {self._items_per_provider} items, the most allowed"
@@ -286,6 +285,16 @@ class Upserter:
         if room > len(plans):
             return False
         return room <= sum(plan.owner_write is not None and plan.provider == key for plan in plans)
+
+    def holders(self, sources: Iterable[Decoded]) -> set[ProviderKey]:
+        """Every provider that has or ever had an item of some events, or is named by it."""
+        groups = coalesce(sources)
+        found = set()
+        for group in groups:
+            found.update(providers_named(candidate.item for candidate in group.candidates))
+        for key, (owner, _) in self._read_all(groups).items():
+            found |= {ProviderKey(key.tenant, key.emr, holder) for holder in (owner.holders if owner else ())}
+        return found
 
     def _read_all(self, groups: list[ItemChanges]) -> dict[ItemKey, tuple[Owner | None, list[Copy]]]:
         """Owner records and all copies of some items: under their holders, and under the providers now named."""

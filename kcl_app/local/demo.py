@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -94,12 +95,13 @@ def run(settings: Settings, config: Path | None, *, keep: bool, console: Console
             _show_metrics(worker, console)
             if keep:
                 today = wiring.clock(settings).today("UTC")
+                command = Path(sys.executable).with_name("kcl-app")
                 console.print(
                     f"\nLeft running: the local cloud, and the worker (pid {worker.process.pid}). To look further:\n"
-                    f"  kcl-app spans --tenant {tenant} --emr standard --provider {PROVIDER} "
+                    f"  {command} spans --tenant {tenant} --emr standard --provider {PROVIDER} "
                     f"--from {today} --to {today + timedelta(days=6)}\n"
-                    f"To stop: kill {worker.process.pid}; kcl-app local stop",
-                    highlight=False,
+                    f"To stop:\n  kill {worker.process.pid}; {command} local stop",
+                    soft_wrap=True,
                 )
             done = True
         finally:
@@ -121,10 +123,12 @@ def _signals() -> Iterator[None]:
 
 
 def _start_worker(settings: Settings, config: Path | None) -> Worker:
-    port = _free_port(settings.worker.port)
     directory = settings.local.directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "demo-worker.log"
+    pid_file = directory / "demo-worker.pid"
+    _check_alone(pid_file)
+    port = _free_port(settings.worker.port)
     command = [sys.executable, "-m", "kcl_app.cli.main", "worker", "--port", str(port)]
     environment = dict(os.environ)
     if config is not None:
@@ -134,7 +138,19 @@ def _start_worker(settings: Settings, config: Path | None) -> Worker:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, start_new_session=True
         )
+    pid_file.write_text(str(process.pid))
     return Worker(process, f"http://127.0.0.1:{port}", log)
+
+
+def _check_alone(pid_file: Path) -> None:
+    """A worker that an earlier demo left running has the shards: this one's would wait for them."""
+    try:
+        process = psutil.Process(int(pid_file.read_text()))
+        running = "kcl_app.cli.main" in process.cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return
+    if running:
+        raise UserError(f"an earlier demo left its worker running; stop it first: kill {process.pid}")
 
 
 def _free_port(wanted: int) -> int:
@@ -392,5 +408,4 @@ def _end(worker: Worker | None, cloud: LocalCloud | None, console: Console) -> N
             worker.process.kill()
             worker.process.wait()
     if cloud is not None:
-        console.print("  [dim]stopping the local cloud …[/dim]")
         cloud.stop()

@@ -90,6 +90,10 @@ class Params:
             raise ValueError(
                 "disorder, duplicates and handovers must lie between 0 and 1, duplicates below 1"
             )
+        if not 1 <= len(self.tenant) <= 128:
+            raise ValueError("the tenant must have between 1 and 128 characters")
+        if not times.FIRST_YEAR < self.today.year < times.LAST_YEAR - self.days // 365 - 2:
+            raise ValueError(f"the days must lie between {times.FIRST_YEAR + 1} and {times.LAST_YEAR - 3}")
 
 
 def simulate(params: Params) -> Iterator[Event]:

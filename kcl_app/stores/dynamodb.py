@@ -119,7 +119,8 @@ class DynamoDBStore(Store):
         name = self._names[table]
         found: dict[Key, Row] = {}
         pending = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in dict.fromkeys(keys)]
-        for attempt in range(ATTEMPTS + len(pending) // BATCH_GET + 1):
+        attempt = 0
+        while attempt < ATTEMPTS:
             if not pending:
                 return found
             now, later = pending[:BATCH_GET], pending[BATCH_GET:]
@@ -132,8 +133,9 @@ class DynamoDBStore(Store):
                 row = _row(item)
                 found[str(row["pk"]), str(row["sk"])] = row
             left = answer.get("UnprocessedKeys", {}).get(name, {}).get("Keys", [])
-            if left:
+            if len(left) == len(now):  # not even one: it is busy
                 self._wait(attempt)
+                attempt += 1
             pending = [*left, *later]
         raise Retry("DynamoDB leaves keys unprocessed (BatchGetItem)")
 

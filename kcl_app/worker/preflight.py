@@ -36,7 +36,8 @@ _BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_MISSING = frozenset({"ResourceNotFoundException", "NoSuchBucket", "404"})
 _USABLE = frozenset({"ACTIVE", "UPDATING"})
 
 
@@ -45,7 +46,7 @@ class PreflightError(Exception):
 
 
 def check(settings: Settings) -> None:
-    """Look for the stream and the tables.
+    """Look for the stream, the tables and the bucket.
 
     Args:
         settings: their names, the region and the endpoint. Each call takes at most the timeouts set there.
@@ -61,6 +62,8 @@ def check(settings: Settings) -> None:
     for table in (tables.items, tables.spans, tables.providers, tables.dead_letters):
         described = _ask(settings, f"table {table}", partial(dynamodb.describe_table, TableName=table))
         _usable(settings, f"table {table}", described["Table"]["TableStatus"])
+    bucket = tables.dead_letter_bucket
+    _ask(settings, f"bucket {bucket}", partial(wiring.s3(settings).head_bucket, Bucket=bucket))
 
 
 def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
@@ -70,7 +73,7 @@ def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
         operation = error.operation_name
-        if code == "ResourceNotFoundException":
+        if code in _MISSING:
             raise PreflightError(f"there is no {what} in {where}; {_how_to_make(settings)}") from None
         if code in _BAD_CREDENTIALS:
             raise PreflightError(
@@ -103,7 +106,7 @@ def _usable(settings: Settings, what: str, status: str) -> None:
 
 def _where(settings: Settings) -> str:
     if settings.aws.endpoint_url is not None:
-        return f"the local cloud at {settings.aws.endpoint_url}"
+        return f"the local cloud at {settings.aws.endpoint_url}, region {settings.aws.region}"
     return f"AWS {settings.aws.region}"
 
 

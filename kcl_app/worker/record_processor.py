@@ -100,11 +100,11 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             for one in given.records
         ]
         if records:
-            self._metrics.records.labels(self._shard).inc(len(records))
-            self._metrics.record_bytes.labels(self._shard).inc(sum(len(record.data) for record in records))
             start = self._monotonic()
             self._run(records)
             self._metrics.batch_duration.observe(self._monotonic() - start)
+            self._metrics.records.labels(self._shard).inc(len(records))
+            self._metrics.record_bytes.labels(self._shard).inc(sum(len(record.data) for record in records))
             now = self._now()
             for record in records:
                 self._metrics.pipeline_age.observe(max(0.0, now - record.arrival))

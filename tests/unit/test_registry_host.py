@@ -358,7 +358,7 @@ def test_a_tenant_without_the_settings_that_a_plugin_needs_has_its_events_set_as
             call()
         assert (caught.value.reason, caught.value.detail) == (
             "plugin_failed",
-            "plugin wanting: the tenant's settings: rooms: Field required",
+            "plugin wanting: the tenant's settings: rooms: is required",
         )
     assert host.impact(provider, "UTC", Change(None, item(slot()))) is None
 
