@@ -31,8 +31,8 @@ from processors.times import Interval
 ROUNDS = 25
 """How often a provider's days are computed again before the batch as a whole waits: others keep writing them."""
 
-EDGE = timedelta(days=3)
-"""By so many dates two zones never differ at one instant (UTC-12:00 and UTC+14:00 differ by two)."""
+APART = timedelta(days=2)
+"""By how many dates two zones can differ at one instant: UTC-12:00 and UTC+14:00."""
 
 WRITES_AT_ONCE = 1000
 """Documents computed before they are written; bounds memory."""
@@ -155,11 +155,11 @@ class Settler:
         history = self._providers.history_start(today)
         # Documents in another zone than the provider's now (the tenant's setting may have changed) are all wrong.
         intervals = None if state.known.zone != zone else work.intervals
-        touched = days_touched(intervals, zone, history - EDGE, last + EDGE)
+        touched = days_touched(intervals, zone, min(history, today - 2 * APART), last + 2 * APART)
         # Another process may be changing the zone at this moment, and would take these instants for other dates.
         # It computes every day; so that its writes and these cannot pass each other by, write a day that both have.
-        if any(today - EDGE <= day < today + EDGE for day in touched):
-            touched += [today + timedelta(days=number) for number in range(EDGE.days)]
+        if any(today - 2 * APART <= day < today + APART for day in touched):
+            touched.append(today + APART)
         if any(day > last for day in touched):
             touched.append(last)
         touched = [day for day in touched if history <= day <= last]

@@ -98,7 +98,7 @@ def test_settings_that_are_wrong_are_one_line_and_status_2(command: tuple[str, .
     done = run(*command, "--config", str(config))
     assert done.status == 2
     assert done.line() == (
-        f"kcl-app: stream.nmae: Extra inputs are not permitted (in {config} or the environment; see docs/settings.md)"
+        f"kcl-app: stream.nmae: there is no such name here (in {config} or the environment; see docs/settings.md)"
     )
     gone = tmp_path / "gone.toml"
     done = run(*command, "--config", str(gone))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from kcl_app.settings import AwsSettings, Settings, WorkerSettings
+from kcl_app.settings import AwsSettings, Settings, TableSettings, WorkerSettings
 from kcl_app.worker import daemon
 from kcl_app.worker.daemon import DaemonError, DaemonLine
 
 LOCAL = Settings(aws=AwsSettings(endpoint_url="http://127.0.0.1:4566"))
-PRODUCTION = Settings(environment="production")
+PRODUCTION = Settings(environment="production", tables=TableSettings(dead_letter_bucket="letters"))
 
 
 def multilang(name: str) -> bytes:
@@ -113,7 +113,7 @@ def test_the_command_line_names_jars_properties_and_log_format() -> None:
     assert line[line.index("--properties-file") + 1] == "/r/d.properties"
     assert line[line.index("--log-configuration") + 1] == str(daemon.LOGBACK)
     assert "-Daws.cborEnabled=false" in line
-    assert "-Xmx256m" in line
+    assert "-Xmx512m" in line
     options = line[: line.index("-cp")]
     assert daemon.MAIN_CLASS not in options
     assert "-Daws.cborEnabled=false" not in daemon.command(PRODUCTION, Path("j"), [], Path("p"))

@@ -77,7 +77,7 @@ class FakePlugin(StandardEnginePlugin):
 
     def _answer(self, method: str) -> Any:
         answer = self.answers[method]
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer() if callable(answer) else answer
 
@@ -423,13 +423,16 @@ def test_what_decode_returns_is_handed_on_from_any_iterable() -> None:
 
 def test_a_plugin_that_raises_in_decode_is_a_reject_without_its_message() -> None:
     reject = refused_decode(RuntimeError(f"cannot read {MARKER}"))
-    assert (reject.reason, reject.detail) == ("plugin_failed", "plugin fake: decode raised RuntimeError")
+    assert reject.reason == "plugin_failed"
+    assert re.fullmatch(
+        r"plugin fake: decode raised RuntimeError at test_registry_host\.py:\d+", reject.detail
+    )
 
     def late() -> Iterator[ItemChange]:
         yield change()
         raise KeyError(MARKER)
 
-    assert refused_decode(late).detail == "plugin fake: decode raised KeyError"
+    assert refused_decode(late).detail.startswith("plugin fake: decode raised KeyError at ")
 
 
 def test_a_reject_of_the_plugin_keeps_its_reason() -> None:
@@ -478,8 +481,21 @@ def test_nonsense_from_decode_is_named(changes: Any, what: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, 7, 1.5])
-def test_what_cannot_be_gone_through_is_a_failure(answer: Any) -> None:
-    assert refused_decode(answer).detail == "plugin fake: decode raised TypeError"
+def test_what_cannot_be_gone_through_is_nonsense(answer: Any) -> None:
+    reject = refused_decode(answer)
+    assert (reject.reason, reject.detail) == (
+        "plugin_nonsense",
+        "plugin fake: decode returned nothing to go through",
+    )
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit()])
+def test_a_plugin_that_exits_fails_its_own_event_and_day_only(error: BaseException) -> None:
+    reject = refused_decode(error)
+    assert reject.reason == "plugin_failed"
+    assert f"decode raised {type(error).__name__}" in reject.detail
+    with pytest.raises(Reject, match=f"spans raised {type(error).__name__}"):
+        spans_of(error)
 
 
 @pytest.mark.parametrize(
@@ -608,7 +624,8 @@ def test_spans_are_handed_on_in_their_one_order() -> None:
 def test_a_plugin_that_raises_in_spans_is_a_reject_without_its_message() -> None:
     with pytest.raises(Reject) as caught:
         spans_of(ZeroDivisionError(MARKER))
-    assert str(caught.value) == "plugin_failed: plugin fake: spans raised ZeroDivisionError"
+    assert str(caught.value).startswith("plugin_failed: plugin fake: spans raised ZeroDivisionError at ")
+    assert MARKER not in str(caught.value)
 
 
 def test_an_emr_that_no_plugin_runs_for_has_no_spans() -> None:

@@ -164,7 +164,10 @@ def test_every_mistake_is_told_at_once(config: Path) -> None:
 
 
 def test_an_endpoint_is_refused_in_production(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config.write_text('environment = "production"\n[aws]\nendpoint_url = "http://127.0.0.1:4566"\n')
+    config.write_text(
+        'environment = "production"\n[tables]\ndead_letter_bucket = "letters"\n'
+        '[aws]\nendpoint_url = "http://127.0.0.1:4566"\n'
+    )
     assert "aws.endpoint_url is for the local environment only" in mistake(config)
     monkeypatch.setenv("SCHEDULING_AWS__ENDPOINT_URL", "http://127.0.0.1:4566")
     assert "aws.endpoint_url is for the local environment only" in mistake(CONFIG / "production.toml")
@@ -222,3 +225,8 @@ def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().horizon.days = 5  # type: ignore[misc]
     assert LOCAL_DEFAULTS["aws"]["region"] == "us-east-1"
+
+
+def test_production_needs_a_bucket_of_its_own(config: Path) -> None:
+    config.write_text('environment = "production"\n')
+    assert "tables.dead_letter_bucket is required in production" in mistake(config)

@@ -372,7 +372,7 @@ def test_pre_calculated_spans_must_be_in_order_and_apart() -> None:
 def test_every_wrong_field_is_named_up_to_five() -> None:
     data = {"id": "x", "provider_id": "p", "status": MARKER, "start": MARKER, "end": MARKER}
     detail = refusal("appointment", data)
-    assert [part.split(":")[0] for part in detail.split("; ")] == ["data.status", "start", "end"]
+    assert [part.split(":")[0] for part in detail.split("; ")] == ["data.status", "data.start", "data.end"]
 
 
 @pytest.mark.parametrize("type_", sorted(GOOD))

@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from kcl_app import logs
-from kcl_app.settings import AwsSettings, LogSettings, Settings
+from kcl_app.settings import AwsSettings, LogSettings, Settings, TableSettings
 from kcl_app.worker import preflight, runtime_folder
 from kcl_app.worker.daemon_output import DaemonOutput
 from kcl_app.worker.http_server import WorkerServer
@@ -110,7 +110,9 @@ def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(preflight.PreflightError, match="no AWS credentials for AWS us-east-1"):
-        preflight.check(Settings(environment="production"))
+        preflight.check(
+            Settings(environment="production", tables=TableSettings(dead_letter_bucket="letters"))
+        )
 
 
 def test_an_abandoned_folder_is_removed_and_one_in_use_is_not(
