@@ -16,11 +16,12 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from kcl_app.errors import UserError
+from kcl_app.ndjson import Line
 from kcl_app.settings import Settings
 from processors.envelope import Event, Limits, read_event
 from processors.errors import Reject
@@ -41,14 +42,6 @@ ProvidersOf = Callable[[Event], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of input: its number from 1, and its bytes, or None where there are more than the limit."""
-
-    number: int
-    data: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
 class Outgoing:
     """One record to send, and the number of the line that it came from."""
 
@@ -59,21 +52,6 @@ class Outgoing:
     def size(self) -> int:
         """Bytes that count against Kinesis' limits."""
         return len(self.data) + len(self.partition_key.encode())
-
-
-def read_lines(file: BinaryIO, limit: int) -> Iterator[Line]:
-    """The lines of a file that are not blank; one of more than `limit` bytes is read past, not held."""
-    longest = limit + 3  # with its line end
-    number = 0
-    while piece := file.readline(longest):
-        number += 1
-        if piece.endswith(b"\n") or len(piece) < longest:
-            if stripped := piece.strip():
-                yield Line(number, stripped)
-            continue
-        while piece and not piece.endswith(b"\n"):
-            piece = file.readline(1 << 20)
-        yield Line(number, None)
 
 
 class Sequencer:

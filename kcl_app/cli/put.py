@@ -14,7 +14,7 @@ from kcl_app.cli.common import Config, opened, settings_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kcl_app.put import Line
+    from kcl_app.ndjson import Line
 
 
 def put(
@@ -26,7 +26,8 @@ def put(
 ) -> None:
     """Send events to the stream; lines that are none are named on stderr and make the status 1."""
     from kcl_app import wiring
-    from kcl_app.put import Sender, put_lines, read_lines
+    from kcl_app.ndjson import read_lines
+    from kcl_app.put import Sender, put_lines
     from processors.errors import Reject
 
     settings = settings_of(config)

@@ -12,7 +12,9 @@ import typer
 
 from kcl_app import wiring
 from kcl_app.cli.common import Config, opened, plain, settings_of
-from kcl_app.engine.clean_pass import CleanPass, ProviderDay, records_of_lines
+from kcl_app.engine.clean_pass import CleanPass, ProviderDay
+from kcl_app.ndjson import read_lines
+from processors.envelope import Record
 from processors.times import utc_text
 
 
@@ -43,9 +45,14 @@ def try_(
     out = sys.stdout
     # What a plugin prints must not get between the answers.
     with opened(file) as lines, redirect_stdout(sys.stderr):
-        for number, record in records_of_lines(lines):
-            for reject in run.take(record):
-                refuse(line=number, reason=reject.reason, detail=reject.detail)
+        for line in read_lines(lines, settings.limits.record_bytes):
+            if line.data is None:
+                detail = f"the record has more than {settings.limits.record_bytes} bytes, the limit"
+                refuse(line=line.number, reason="too_large", detail=detail)
+                continue
+            # An event without a `sequence` counts in the order of the lines.
+            for reject in run.take(Record(line.data, sequence_number=str(line.number))):
+                refuse(line=line.number, reason=reject.reason, detail=reject.detail)
         clock = wiring.clock(settings)
         for one in run.days(clock.today, horizon or settings.horizon.days):
             out.write((_as_json(one) if as_json else _as_line(one)) + "\n")

@@ -7,7 +7,7 @@ hold the worker to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
@@ -113,14 +113,3 @@ class CleanPass:
         except Reject as reject:
             return ProviderDay(key, day, (), reject)
         return ProviderDay(key, day, spans)
-
-
-def records_of_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Record]]:
-    """NDJSON lines as records, with their numbers from 1; blank lines are left out.
-
-    An event without a `sequence` counts in the order of the lines.
-    """
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        if text:
-            yield number, Record(text, sequence_number=str(number))

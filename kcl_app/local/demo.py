@@ -27,6 +27,7 @@ from kcl_app.errors import UserError
 from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.local.scrape import Samples, fetch, scrape
 from kcl_app.local.simulate import Params, simulate
+from kcl_app.ndjson import Line
 from kcl_app.settings import CONFIG_VARIABLE, Settings
 from processors import times
 from processors.keys import ProviderKey
@@ -185,7 +186,7 @@ def _await_shards(worker: Worker, console: Console) -> None:
 
 
 def _send(settings: Settings, events: Sequence[dict[str, Any]]) -> None:
-    lines = (put.Line(number, json.dumps(event).encode()) for number, event in enumerate(events, start=1))
+    lines = (Line(number, json.dumps(event).encode()) for number, event in enumerate(events, start=1))
     refused: list[str] = []
     sender = put.Sender(wiring.kinesis(settings), settings, settings.stream.name)
     put.put_lines(

@@ -72,11 +72,14 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
 
     def initialize(self, initialize_input: Any) -> None:
         """The daemon names the shard. The checkpoint it starts from may be none (a fresh shard)."""
-        self._shard = str(initialize_input.shard_id)
-        bind_contextvars(shard=self._shard)
-        self._metrics.stores_available.labels(self._shard).set(1)
-        self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
-        self._log.info("shard taken", sequence_number=initialize_input.sequence_number)
+        try:
+            self._shard = str(initialize_input.shard_id)
+            bind_contextvars(shard=self._shard)
+            self._metrics.stores_available.labels(self._shard).set(1)
+            self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+            self._log.info("shard taken", sequence_number=initialize_input.sequence_number)
+        except Exception as error:
+            self._end("the shard could not be taken", error)
 
     def process_records(self, process_records_input: Any) -> None:
         """Some records, in the order of the shard; none while there is nothing new."""

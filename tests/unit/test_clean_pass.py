@@ -11,7 +11,7 @@ from typing import Any
 from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry
 from emr_plugins.standard import StandardPlugin
-from kcl_app.engine.clean_pass import CleanPass, records_of_lines
+from kcl_app.engine.clean_pass import CleanPass
 from processors.envelope import Limits, Record
 
 TODAY = date(2026, 3, 9)
@@ -57,7 +57,8 @@ def answers(
 ) -> tuple[dict[str, Any], list[str]]:
     """Today's spans by provider, and the reasons of the rejects."""
     clean, reasons = CleanPass(host(zone), limits or Limits()), []
-    for _, record in records_of_lines(lines):
+    for number, data in enumerate(lines, start=1):
+        record = Record(data, sequence_number=str(number))
         reasons += [reject.reason for reject in clean.take(record)]
     days = {
         one.provider.provider: one.stale.reason
@@ -154,14 +155,6 @@ def test_days_run_from_today_in_the_zone_of_each_provider_and_are_sorted() -> No
         ("b", "p1", date(2026, 3, 9)),
         ("b", "p1", date(2026, 3, 10)),
     ]
-
-
-def test_lines_are_numbered_from_one_and_blank_ones_are_left_out() -> None:
-    found = [
-        (number, record.data, record.sequence_number)
-        for number, record in records_of_lines([b"a\n", b" \n", b"b"])
-    ]
-    assert found == [(1, b"a", "1"), (3, b"b", "3")]
 
 
 def test_lines_without_a_sequence_count_in_their_order() -> None:

@@ -16,10 +16,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from kcl_app.errors import UserError
+from kcl_app.ndjson import Line, read_lines
 from kcl_app.put import (
     MAX_CALL_BYTES,
     Batch,
-    Line,
     Outgoing,
     Retries,
     Sender,
@@ -29,7 +29,6 @@ from kcl_app.put import (
     patched,
     prepare,
     put_lines,
-    read_lines,
 )
 from kcl_app.settings import Settings, load
 from processors.envelope import Event, Limits, read_event
