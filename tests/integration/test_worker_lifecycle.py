@@ -242,7 +242,7 @@ def once(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_missing_stream_or_table_is_one_line_and_status_1(
+def test_a_missing_stream_table_or_bucket_is_one_line_and_status_1(
     cloud: StartCloud, environment_of: Environment
 ) -> None:
     settings = cloud(shards=1)
@@ -250,11 +250,16 @@ def test_a_missing_stream_or_table_is_one_line_and_status_1(
     for change, missing in (
         ({"stream": settings.stream.model_copy(update={"name": "other"})}, "there is no stream other"),
         ({"tables": settings.tables.model_copy(update={"spans": "other"})}, "there is no table other"),
+        (
+            {"tables": settings.tables.model_copy(update={"dead_letter_bucket": "other"})},
+            "there is no bucket other",
+        ),
     ):
         done = once(environment_of(settings.model_copy(update=change)))
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            f"kcl-app: {missing} in the local cloud at {endpoint}; make it with `kcl-app local start`\n"
+            f"kcl-app: {missing} in the local cloud at {endpoint}, region us-east-1; "
+            "make it with `kcl-app local start`\n"
         )
 
 
