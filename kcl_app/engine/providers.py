@@ -7,16 +7,16 @@ version known here when it is written, nobody computed it from newer items meanw
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from kcl_app.stores.base import Store, Table
 from kcl_app.stores.rows import Known, known_key, read_copy, read_known
 from processors.calendars import Calendar
-from processors.impacts import Impacts
 from processors.items import Item
 from processors.keys import ItemKey, ProviderKey
+from processors.revisions import Revision
 from processors.upserts import Copy
 
 Name = tuple[str, str]
@@ -37,7 +37,6 @@ class ProviderState:
         versions: `write_version` of its documents by date, as read before the items or written since.
         known: its row in `scheduling-providers`, or None.
         loaded: the order of loading: of two states, the one with the greater number was read later.
-        settled: the copies (by name) whose impacts this process itself has written spans for, in their revision.
     """
 
     key: ProviderKey
@@ -46,7 +45,6 @@ class ProviderState:
     versions: dict[str, str]
     known: Known | None
     loaded: int
-    settled: set[Name] = field(default_factory=set)
 
     def copy_of(self, item: ItemKey) -> Copy | None:
         """The stored copy of an item, live or not."""
@@ -59,16 +57,10 @@ class ProviderState:
         if held is not None and held.item.revision > copy.item.revision:
             return
         self.copies[name] = copy
-        self.settled.discard(name)
         if copy.live:
             self.calendar.put(copy.item)
         else:
             self.calendar.remove(*name)
-
-    def unsettled(self, copy: Copy) -> Impacts:
-        """What a change of the copy takes over: its stored impacts, unless this process has settled them."""
-        name = (copy.item.key.kind, copy.item.key.id)
-        return Impacts() if name in self.settled else copy.impacts
 
 
 class Providers:
@@ -100,6 +92,7 @@ class Providers:
         self._horizon = horizon_days
         self._max_items = max_items
         self._states: OrderedDict[ProviderKey, ProviderState] = OrderedDict()
+        self._settled: OrderedDict[ItemKey, Revision] = OrderedDict()
         self._loads = 0
         self._day = today("UTC")
 
@@ -131,23 +124,6 @@ class Providers:
             loaded,
         )
 
-    def note(self, key: ProviderKey, copy: Copy) -> None:
-        """Take in a copy that was just written, if the provider is in memory."""
-        if (state := self._states.get(key)) is not None:
-            state.put(copy)
-
-    def has_settled(self, copy: Copy) -> bool:
-        """Whether this process has written the spans for all that a stored copy's write touched."""
-        key = copy.item.key
-        state = self._states.get(ProviderKey(key.tenant, key.emr, copy.provider))
-        known = state.copy_of(key) if state is not None else None
-        return (
-            state is not None
-            and known is not None
-            and known.item.revision == copy.item.revision
-            and (key.kind, key.id) in state.settled
-        )
-
     def versions(self, key: ProviderKey) -> dict[str, str]:
         """The `write_version` of each of a provider's documents by date, read now."""
         around = self._today("UTC")
@@ -157,6 +133,25 @@ class Providers:
         )
         rows = self._store.query(Table.SPANS, key.pk(), span, ("sk", "write_version"))
         return {str(row["sk"]): str(row["write_version"]) for row in rows}
+
+    def note(self, key: ProviderKey, copy: Copy) -> None:
+        """Take in a copy that was just written, if the provider is in memory."""
+        if (state := self._states.get(key)) is not None:
+            state.put(copy)
+
+    def compare(self, copy: Copy) -> None:
+        """Forget a provider of which memory holds another revision of an item than was just read."""
+        key = copy.item.key
+        provider = ProviderKey(key.tenant, key.emr, copy.provider)
+        state = self._states.get(provider)
+        if state is not None:
+            held = state.copy_of(key)
+            if held is None or held.item.revision != copy.item.revision:
+                self.forget(provider)
+
+    def has_settled(self, copy: Copy) -> bool:
+        """Whether this process has written the spans for all that a stored copy's write touched."""
+        return self._settled.get(copy.item.key) == copy.item.revision
 
     def forget(self, key: ProviderKey) -> None:
         """Drop what is in memory: it will be read afresh."""
@@ -200,17 +195,13 @@ class Providers:
         """The first past day that stays."""
         return today - timedelta(days=self.history_days)
 
-    def settle(self, items: list[Item]) -> None:
-        """Note that the spans for these revisions are written, by this process."""
+    def settle(self, items: Iterable[Item]) -> None:
+        """Note that the spans for these revisions are written, by this process; it stays true whatever is forgotten."""
         for item in items:
-            for provider in item.providers:
-                state = self._states.get(ProviderKey(item.key.tenant, item.key.emr, provider))
-                if state is None:
-                    continue
-                name = (item.key.kind, item.key.id)
-                copy = state.copies.get(name)
-                if copy is not None and copy.item.revision == item.revision:
-                    state.settled.add(name)
+            self._settled[item.key] = item.revision
+            self._settled.move_to_end(item.key)
+        while len(self._settled) > self._max_items:
+            self._settled.popitem(last=False)
 
 
 def _weight(state: ProviderState) -> int:

@@ -176,9 +176,9 @@ class Upserter:
             return False
         old = copy.item if copy is not None else None
         impacts = impacts_at(key.provider, old, new, lambda provider, change: self._impact(key, change))
-        if copy is not None and (inherited := state.unsettled(copy)):
-            impacts.update(inherited)
-            self._mark_stale(new, inherited, stale, key, state.loaded)
+        if copy is not None and not self._providers.has_settled(copy):
+            impacts.update(copy.impacts)
+            self._mark_stale(new, copy.impacts, stale, key, state.loaded)
         owner_expires_at = copy.owner_expires_at if copy else self._owner_expires_at(expires_at)
         written = Copy(key.provider, new, impacts, owner_expires_at)
         now = self._clock.now().isoformat()
@@ -203,8 +203,7 @@ class Upserter:
         ):
             if outcome is Outcome.APPLIED:
                 ready.append(plan)
-            else:
-                self._providers.forget(plan.provider)
+            else:  # mostly an item handed over; what is read next tells whether the provider is to be forgotten
                 full.add(id(plan.group))
                 again.append(plan.group)
         for plan, outcome in zip(ready, self._store.write([plan.write for plan in ready]), strict=True):
@@ -237,6 +236,8 @@ class Upserter:
         candidate = group.candidates[0]
         new = candidate.item
         tenant, emr = new.key.tenant, new.key.emr
+        for copy in copies:
+            self._providers.compare(copy)
         if (
             owner is None
             and not copies
