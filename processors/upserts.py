@@ -13,7 +13,7 @@ from enum import Enum
 
 from .impacts import Change, Impacts, rezones
 from .items import Item
-from .keys import ItemKey, ProviderKey
+from .keys import ItemKey
 from .revisions import Revision
 from .times import Interval
 
@@ -36,11 +36,6 @@ class Copy:
     item: Item
     impacts: Impacts
     owner_expires_at: int | None
-
-    @property
-    def holder(self) -> ProviderKey:
-        """The provider, in full."""
-        return ProviderKey(self.item.key.tenant, self.item.key.emr, self.provider)
 
     @property
     def live(self) -> bool:

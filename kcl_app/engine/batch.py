@@ -27,6 +27,7 @@ from kcl_app.stores.base import Blobs, Store
 from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
 from processors.envelope import Limits, Record
 from processors.errors import Fatal, Retry
+from processors.impacts import Impacts
 from processors.keys import ProviderKey
 
 LOGGED_LETTERS = 20
@@ -179,9 +180,12 @@ class BatchEngine:
         for (tenant, emr), impacts in upserted.impacts.items():
             for provider, intervals in impacts.items():
                 key = ProviderKey(tenant, emr, provider)
-                every_day = key in work  # put there above
+                merged = Impacts()
+                if key in work:
+                    merged.add(provider, work[key].intervals)
+                merged.add(provider, intervals)
                 work[key] = Work(
-                    None if every_day else intervals, source=upserted.causes.get(key), origin=origin
+                    dict(merged.items())[provider], source=upserted.causes.get(key), origin=origin
                 )
         return work
 

@@ -134,18 +134,20 @@ class Providers:
         rows = self._store.query(Table.SPANS, key.pk(), span, ("sk", "write_version"))
         return {str(row["sk"]): str(row["write_version"]) for row in rows}
 
-    def note(self, copy: Copy) -> None:
-        """Take in a copy that was just written, if its provider is in memory."""
-        if (state := self._states.get(copy.holder)) is not None:
+    def note(self, key: ProviderKey, copy: Copy) -> None:
+        """Take in a copy that was just written, if the provider is in memory."""
+        if (state := self._states.get(key)) is not None:
             state.put(copy)
 
     def compare(self, copy: Copy) -> None:
         """Forget a provider of which memory holds another revision of an item than was just read."""
-        state = self._states.get(copy.holder)
+        key = copy.item.key
+        provider = ProviderKey(key.tenant, key.emr, copy.provider)
+        state = self._states.get(provider)
         if state is not None:
-            held = state.copy_of(copy.item.key)
+            held = state.copy_of(key)
             if held is None or held.item.revision != copy.item.revision:
-                self.forget(copy.holder)
+                self.forget(provider)
 
     def has_settled(self, copy: Copy) -> bool:
         """Whether this process has written the spans for all that a stored copy's write touched."""

@@ -122,7 +122,7 @@ class Upserter:
                     finished = self._next(group, done, reject)
                 if not finished:
                     again.append(group)
-            again.extend(self._write(plans, done, full))
+            again.extend(self._write(plans, done, stale, full))
             pending = again
             if not pending:
                 for key, since in stale.items():
@@ -191,7 +191,9 @@ class Upserter:
         plans.append(_Plan(group, candidate, key, written, write, owner_write))
         return True
 
-    def _write(self, plans: list[_Plan], done: Upserted, full: set[int]) -> list[ItemChanges]:
+    def _write(
+        self, plans: list[_Plan], done: Upserted, stale: dict[ProviderKey, int], full: set[int]
+    ) -> list[ItemChanges]:
         """Write what was planned, owner records before copies; the groups to decide again."""
         again: list[ItemChanges] = []
         new = [plan for plan in plans if plan.owner_write is not None]
@@ -268,12 +270,12 @@ class Upserter:
             raise Reject("too_large", "the item is larger than the table takes")
         if outcome is not Outcome.APPLIED:
             for copy in rewrite.copies:
-                self._providers.forget(copy.holder)
+                self._providers.forget(ProviderKey(tenant, emr, copy.provider))
             return False
         done.touch(candidate, impacts)
         self._mark_stale(new, rewrite.inherited, stale, None, read)
         for copy in rewrite.copies:
-            self._providers.note(copy)
+            self._providers.note(ProviderKey(tenant, emr, copy.provider), copy)
         done.settled_by.append(rewrite.copies[0].item if rewrite.copies else new)
         self._finish(group, done.applied, done)
         return True
@@ -297,7 +299,7 @@ class Upserter:
 
     def _read_all(self, groups: list[ItemChanges]) -> dict[ItemKey, tuple[Owner | None, list[Copy]]]:
         """Owner records and all copies of some items: under their holders, and under the providers now named."""
-        rows = self._store.get(Table.ITEMS, [owner_key(group.key) for group in groups])
+        rows = self._store.get(Table.ITEMS, [owner_key(group.key) for group in groups]) if groups else {}
         owners: dict[ItemKey, Owner] = {}
         places: dict[Key, tuple[ItemKey, str]] = {}
         for group in groups:
@@ -310,7 +312,7 @@ class Upserter:
         found: dict[ItemKey, tuple[Owner | None, list[Copy]]] = {
             group.key: (owners.get(group.key), []) for group in groups
         }
-        for at, row in self._store.get(Table.ITEMS, list(places)).items():
+        for at, row in (self._store.get(Table.ITEMS, list(places)) if places else {}).items():
             key, provider = places[at]
             found[key][1].append(read_copy(row, key.tenant, key.emr, provider))
         return found
