@@ -125,11 +125,6 @@ class Settler:
                 self._write(documents, work, again)
                 documents = []
         self._write(documents, work, again)
-        for one in again.values():
-            if one.intervals is None:
-                # All days were to be done, perhaps since the zone changed: who wrote one of them meanwhile may have
-                # meant another date, which this round may have written too.
-                one.done[1].clear()
         return again
 
     def _compute(self, key: ProviderKey, work: Work) -> list[Document]:
@@ -137,9 +132,6 @@ class Settler:
         zone, today, last = self._providers.window(key)
         done = work.done[1] if work.done[0] == zone else set()
         work.done = (zone, done)
-        if state.known is None or state.known.zone != zone:
-            # Nobody knew the provider, or its documents are of another zone (the tenant's setting may have changed).
-            work.intervals = None
         days = [day for day in self._days(state, work, zone, today, last) if day not in done]
         plugin, version = self._host.version(key.emr)
         newest = [item.revision.time for item in work.source.items] if work.source else []
@@ -161,7 +153,9 @@ class Settler:
         if state.known is None:
             return times.days_between(today, last)
         history = self._providers.history_start(today)
-        touched = days_touched(work.intervals, zone, min(history, today - 2 * APART), last + 2 * APART)
+        # Documents in another zone than the provider's now (the tenant's setting may have changed) are all wrong.
+        intervals = None if state.known.zone != zone else work.intervals
+        touched = days_touched(intervals, zone, min(history, today - 2 * APART), last + 2 * APART)
         # Another process may be changing the zone at this moment, and would take these instants for other dates.
         # It computes every day; so that its writes and these cannot pass each other by, write a day that both have.
         if any(today - 2 * APART <= day < today + APART for day in touched):
@@ -245,6 +239,10 @@ class Settler:
                     )
             else:
                 again[key] = work[key]
+                if work[key].intervals is None:
+                    # All days were to be done, perhaps since the zone changed: who wrote this one meanwhile may have
+                    # meant another date, which is done already.
+                    work[key].done[1].clear()
                 self._providers.forget(key)
 
     def _new_version(self) -> str:
@@ -302,7 +300,8 @@ class Settler:
         entering = missing | set(times.days_between(start, end))
         if not entering and known.first_day >= today and known.zone == zone:
             return False
-        self.run({key: Work(days=frozenset(entering), origin="advance-horizon")})
+        intervals = None if known.zone != zone else ()
+        self.run({key: Work(intervals, days=frozenset(entering), origin="advance-horizon")})
         for _ in range(ROUNDS):
             known = self._providers.get(key).known
             if known is None or (known.last_day >= end and known.first_day >= today):

@@ -105,6 +105,7 @@ def test_two_writers_and_a_change_of_zone_come_to_what_one_pass_gives(
             assert_clean(
                 store,
                 [first, second, free, other],
+                days=HORIZON_DAYS,
                 name=f"{start.isoformat()}, before {day}",
             )
 
