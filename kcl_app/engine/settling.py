@@ -2,7 +2,7 @@
 
 A document is written on the condition that its `write_version` is the one read before the items it was computed from.
 If it is not, another process computed it meanwhile, perhaps from other items: both are read again, and all days of
-that provider still to do are done again. An impacted day is written even if its spans came out the same: the version
+that provider still to do are done again, with those done that the items changed meanwhile touch. An impacted day is written even if its spans came out the same: the version
 must move, or a slower worker with older items could still overwrite it.
 """
 
@@ -23,7 +23,7 @@ from kcl_app.stores.rows import Document, Known, document_row, known_row
 from processors import times
 from processors.decoding import Decoded
 from processors.errors import Reject, Retry
-from processors.impacts import days_touched
+from processors.impacts import Change, days_touched
 from processors.keys import ProviderKey
 from processors.spans import encode_spans
 from processors.times import Interval
@@ -48,6 +48,7 @@ class Work:
         source: the record that is the cause.
         origin: the shard or the job that asks, for dead letters.
         done: days written, in the zone they were computed in.
+        seen: the provider's state that they were computed from.
     """
 
     intervals: tuple[Interval, ...] | None = ()
@@ -55,6 +56,7 @@ class Work:
     source: Decoded | None = None
     origin: str = ""
     done: tuple[str, set[date]] = field(default_factory=lambda: ("", set()))
+    seen: ProviderState | None = None
 
 
 class Observer:
@@ -131,7 +133,9 @@ class Settler:
         state = self._providers.get(key)
         zone, today, last = self._providers.window(key)
         done = work.done[1] if work.done[0] == zone else set()
-        work.done = (zone, done)
+        if done and work.seen is not None and work.seen is not state:
+            done -= self._touched_between(key, zone, work.seen, state, done)
+        work.done, work.seen = (zone, done), state
         days = [day for day in self._days(state, work, zone, today, last) if day not in done]
         plugin, version = self._host.version(key.emr)
         newest = [item.revision.time for item in work.source.items] if work.source else []
@@ -167,6 +171,26 @@ class Settler:
         return sorted(
             {day for day in touched if day >= today or day.isoformat() in state.versions} | work.days
         )
+
+    def _touched_between(
+        self, key: ProviderKey, zone: str, before: ProviderState, after: ProviderState, days: set[date]
+    ) -> set[date]:
+        """Those of some days that the difference between two states touches.
+
+        Who changed an item meanwhile writes its days as well. But it may still know another zone, and take the
+        item's time for other dates; or its dates' documents may have been written over since.
+        """
+        touched: set[date] = set()
+        for name in before.copies.keys() | after.copies.keys():
+            old, new = before.copies.get(name), after.copies.get(name)
+            if old is None or new is None or old.item.revision != new.item.revision:
+                change = Change(
+                    old.item if old is not None and old.live else None,
+                    new.item if new is not None and new.live else None,
+                )
+                intervals = self._host.impact(key, zone, change)
+                touched.update(days_touched(intervals, zone, min(days), max(days)))
+        return touched & days
 
     def _send_letters(self, key: ProviderKey, work: Work, documents: Iterable[Document], plugin: str) -> None:
         """Dead letters for the days that failed: durable before the days are marked stale."""
@@ -239,10 +263,6 @@ class Settler:
                     )
             else:
                 again[key] = work[key]
-                if work[key].intervals is None:
-                    # All days were to be done, perhaps since the zone changed: who wrote this one meanwhile may have
-                    # meant another date, which is done already.
-                    work[key].done[1].clear()
                 self._providers.forget(key)
 
     def _new_version(self) -> str:
