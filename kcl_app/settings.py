@@ -29,6 +29,7 @@ from pydantic_settings import SettingsError as UnreadableSetting
 from processors import times
 from processors.envelope import Limits
 from processors.errors import explain
+from processors.items import SCHEMA, SCHEMA_WRITTEN
 
 PREFIX = "SCHEDULING_"
 CONFIG_VARIABLE = "SCHEDULING_CONFIG"
@@ -133,6 +134,18 @@ class TableSettings(_Section):
         min_length=3,
         description="S3 bucket for raw records that are too large for that table; in production there is no default.",
     )
+    write_schema: int = Field(
+        SCHEMA_WRITTEN,
+        ge=SCHEMA_WRITTEN,
+        le=SCHEMA,
+        description="Number of the row layout that is written. A release that brings a new one reads it, and goes on "
+        "writing the one before; the release after writes it. Once no worker of an older release runs, the newest can "
+        "be written at once.",
+    )
+
+    def names(self) -> dict[str, str]:
+        """The tables' names."""
+        return self.model_dump(exclude={"write_schema", "dead_letter_bucket"})
 
 
 class HorizonSettings(_Section):

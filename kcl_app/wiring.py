@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emr_plugins.host import PluginHost, Tenant, Timer
@@ -139,8 +140,10 @@ def providers_of(settings: Settings) -> Callable[[Event], Sequence[str]]:
 def store(settings: Settings, observe: Observe | None = None) -> Store:
     """The tables."""
     from kcl_app.stores.dynamodb import DynamoDBStore
+    from kcl_app.stores.schemas import KNOWN, SchemaStore
 
-    return DynamoDBStore(dynamodb(settings), settings.tables.model_dump(), observe)
+    tables = DynamoDBStore(dynamodb(settings), settings.tables.names(), observe)
+    return SchemaStore(tables, replace(KNOWN, written=settings.tables.write_schema))
 
 
 def blobs(settings: Settings) -> Blobs:

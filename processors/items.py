@@ -28,7 +28,11 @@ from .keys import ItemKey
 from .revisions import Revision
 
 SCHEMA = 1
-"""Number of the layout of stored bodies and documents; raised when an older worker could misread a newer one."""
+"""Number of the layout of stored rows; raised when an older worker could misread a newer one."""
+
+SCHEMA_WRITTEN = 1
+"""Number of the layout that this release writes unless it is told to write `SCHEMA`: a release that brings a new layout
+only reads it, and the release after writes it, so that workers of both can run side by side."""
 
 WITHDRAWN = frozenset({"cancelled", "entered-in-error"})
 """An item with one of these statuses counts for nothing."""

@@ -38,6 +38,9 @@ def advance_horizon(
             keys = horizon.providers(store, tenant)
             task = progress.add_task("providers", total=len(keys))
             result = horizon.advance(engine, keys, lambda: progress.advance(task))
-    typer.echo(f"{result.providers} providers, {result.advanced} advanced, {result.failed} failed")
+    left_alone = f", {result.left_alone} left to a newer version" if result.left_alone else ""
+    typer.echo(
+        f"{result.providers} providers, {result.advanced} advanced, {result.failed} failed{left_alone}"
+    )
     if result.failed:
         raise UserError(f"{result.failed} providers could not be advanced; run it again")

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 
 from emr_plugins.host import PluginHost
 from kcl_app.clock import Clock
+from kcl_app.engine.attempts import Attempts
 from kcl_app.engine.dead_letters import DeadLetters, Letter
 from kcl_app.engine.providers import Providers
 from kcl_app.engine.settling import Observer, Settler, Work
@@ -25,8 +26,8 @@ from kcl_app.engine.upserting import Upserted, Upserter
 from kcl_app.logs import get_logger
 from kcl_app.stores.base import Blobs, Store
 from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
-from processors.envelope import Limits, Record
-from processors.errors import Fatal, Retry
+from processors.envelope import Limits, Record, read_event
+from processors.errors import Fatal, Reject, Retry
 from processors.impacts import Impacts
 from processors.keys import ProviderKey
 
@@ -107,6 +108,7 @@ class BatchEngine:
             max_items=cached_items,
         )
         self.dead_letters = DeadLetters(store, blobs, clock)
+        self._attempts = Attempts(store, clock)
         self.upserter = Upserter(store, self.providers, host, clock, limits.items_per_provider)
         self.settler = Settler(
             store, self.providers, host, self.dead_letters, clock, limits.document_bytes, observer
@@ -134,10 +136,33 @@ class BatchEngine:
             self.providers.forget_all()
             if len(records) == 1:
                 return self._poison(records[0], origin, error)
+            self._observer.bisected()
         result = BatchResult()
         middle = len(records) // 2
         for half in (records[:middle], records[middle:]):
             result.add(self.run(half, origin))
+        return result
+
+    def run_unproven(self, records: Sequence[Record], origin: str) -> BatchResult:
+        """As `run`, for a process that has not checkpointed on its shard yet: a record may be about to end it.
+
+        Args:
+            records: in the order of their shard.
+            origin: the shard.
+
+        Raises:
+            Retry: a store cannot be used now; run the same records again.
+            Fatal: state is unknown; the process must end.
+        """
+        if not self._attempts.careful(origin, records[0]):
+            return self.run(records, origin)
+        get_logger().warning("records are tried one by one: processes have ended here", records=len(records))
+        result = BatchResult()
+        for record in records:
+            if self._attempts.hopeless(origin, record):
+                result.add(self._killer(record, origin))
+            else:
+                result.add(self.run([record], origin))
         return result
 
     def _run(self, records: Sequence[Record], origin: str) -> BatchResult:
@@ -152,6 +177,7 @@ class BatchEngine:
         with self._timed("settle"):  # 5, 6 (and 7 for provider-days that fail)
             self.settler.run(work)
             self.providers.settle(upserted.settled_by)
+            self._distrust_newer(upserted, origin)
         with self._timed("dead_letters"):  # 7
             self._set_aside(rejected, upserted, origin)
         self.providers.trim()
@@ -175,7 +201,7 @@ class BatchEngine:
         work: dict[ProviderKey, Work] = {}
         for source in decoded:
             for key in providers_named(source.items):
-                if key not in work and self.providers.get(key).known is None:
+                if key not in work and self.providers.get(key).new:
                     work[key] = Work(intervals=None, source=source, origin=origin)
         for (tenant, emr), impacts in upserted.impacts.items():
             for provider, intervals in impacts.items():
@@ -188,6 +214,19 @@ class BatchEngine:
                     dict(merged.items())[provider], source=upserted.causes.get(key), origin=origin
                 )
         return work
+
+    def _distrust_newer(self, upserted: Upserted, origin: str) -> None:
+        """The days of an item that a newer version of the application keeps lack what was set aside here."""
+        for candidate, reject in upserted.rejected:
+            if reject.reason == "newer_schema":
+                source = candidate.source
+                letter = Letter(reject.reason, reject.detail, origin, source.record, source.event)
+                for key in providers_named([candidate.item]):
+                    self.settler.distrust(key, letter, self._yesterday())
+
+    def _yesterday(self) -> date:
+        """A date that has passed in no zone, or only just: days before it are nobody's concern any more."""
+        return self._clock.today("UTC") - timedelta(days=1)
 
     def _set_aside(self, rejected: Sequence[Rejected], upserted: Upserted, origin: str) -> None:
         letters = [Letter(one.reason, one.detail, origin, one.record, one.event) for one in rejected]
@@ -216,20 +255,35 @@ class BatchEngine:
         )
 
     def _poison(self, record: Record, origin: str, error: Exception) -> BatchResult:
-        reason, detail = "processing_failed", f"the engine raised {type(error).__name__}"
+        """Set a record aside on which the engine itself fails."""
         try:
             decoded, _ = self._decode([record])
         except Exception:
             decoded = []  # it changed nothing
-        letter = Letter(reason, detail, origin, record, decoded[0].event if decoded else None)
+        event = decoded[0].event if decoded else None
+        letter = Letter(
+            "processing_failed", f"the engine raised {type(error).__name__}", origin, record, event
+        )
+        return self._give_up(letter, self.upserter.holders(decoded))
+
+    def _killer(self, record: Record, origin: str) -> BatchResult:
+        """Set a record aside that has ended processes. No plugin is asked about it: that may be what ends them."""
+        detail = "processes that tried it alone were ended: see the worker's log for how"
+        try:
+            event = read_event(record.data, self._limits)
+        except Reject:
+            return self._give_up(Letter("killed_worker", detail, origin, record), ())
+        letter = Letter("killed_worker", detail, origin, record, event)
+        return self._give_up(letter, self.upserter.touched_by(event, record))
+
+    def _give_up(self, letter: Letter, providers: Iterable[ProviderKey]) -> BatchResult:
+        """A record's letter; the days of its providers are not to be trusted: its items may be written, those not."""
         self.dead_letters.send([letter])
-        self._observer.dead_letter(reason)
+        self._observer.dead_letter(letter.reason)
         self._log_letter(letter)
-        # Its items may be written, the days they touch are not.
-        yesterday = self._clock.today("UTC") - timedelta(days=1)
-        for key in sorted(self.upserter.holders(decoded)):
-            self.settler.distrust(key, letter, yesterday)
-        return BatchResult(Counter(rejected=1), Counter(), Counter({reason: 1}))
+        for key in sorted(providers):
+            self.settler.distrust(key, letter, self._yesterday())
+        return BatchResult(Counter(rejected=1), Counter(), Counter({letter.reason: 1}))
 
     @staticmethod
     def _result(

@@ -10,8 +10,8 @@ from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.dead_letters import Letter
 from kcl_app.logs import get_logger
 from kcl_app.stores.base import Store, Table
-from kcl_app.stores.rows import read_known
-from processors.errors import Fatal, Retry
+from kcl_app.stores.rows import provider_of
+from processors.errors import Fatal, Reject, Retry
 from processors.keys import ProviderKey
 
 
@@ -23,16 +23,18 @@ class Advanced:
         providers: looked at.
         advanced: for which days were computed.
         failed: for which a store could not be used, or something else went wrong; the next run tries them again.
+        left_alone: kept by a newer version of the application.
     """
 
     providers: int = 0
     advanced: int = 0
     failed: int = 0
+    left_alone: int = 0
 
 
 def providers(store: Store, tenant: str | None = None) -> list[ProviderKey]:
     """Every provider known, of one tenant or of all, in order."""
-    keys = (read_known(row).provider for row in store.scan(Table.PROVIDERS))
+    keys = (provider_of(row) for row in store.scan(Table.PROVIDERS, ("pk", "sk")))
     return sorted(key for key in keys if tenant is None or key.tenant == tenant)
 
 
@@ -52,6 +54,9 @@ def advance(engine: BatchEngine, keys: Sequence[ProviderKey], progress: Callable
         except Retry as error:
             result.failed += 1
             get_logger().warning("a provider could not be advanced", tenant=key.tenant, why=str(error))
+        except Reject as reject:
+            result.left_alone += 1
+            get_logger().warning("a provider is left alone", tenant=key.tenant, why=str(reject))
         except Fatal:
             raise
         except Exception as error:  # one provider must not keep the others from being advanced

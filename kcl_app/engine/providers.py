@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from kcl_app.stores.base import Store, Table
-from kcl_app.stores.rows import Known, known_key, read_copy, read_known
+from kcl_app.stores.rows import Known, known_key, name_of, newer_schema, read_copy, read_known
 from processors.calendars import Calendar
 from processors.items import Item
 from processors.keys import ItemKey, ProviderKey
@@ -21,6 +21,9 @@ from processors.upserts import Copy
 
 Name = tuple[str, str]
 """Kind and id of an item."""
+
+KNOWN_ROW = "known"
+"""A provider's row in `scheduling-providers`, among what is unreadable of it."""
 
 MARGIN = 2
 """Days past the horizon that workers compute: they and the horizon job may disagree about today."""
@@ -36,6 +39,8 @@ class ProviderState:
         calendar: its live items.
         versions: `write_version` of its documents by date, as read before the items or written since.
         known: its row in `scheduling-providers`, or None.
+        newer: for rows that a newer version of the application wrote, their schema numbers: items by name, documents
+            by date, and `KNOWN_ROW`.
         loaded: the order of loading: of two states, the one with the greater number was read later.
     """
 
@@ -44,7 +49,20 @@ class ProviderState:
     calendar: Calendar
     versions: dict[str, str]
     known: Known | None
+    newer: dict[Name | str, int]
     loaded: int
+
+    @property
+    def new(self) -> bool:
+        """Whether nobody knows the provider yet."""
+        return self.known is None and KNOWN_ROW not in self.newer
+
+    def unreadable(self, day: str) -> int:
+        """The schema number of what hinders this program from computing a day; 0 if nothing does."""
+        return max(
+            (number for name, number in self.newer.items() if isinstance(name, tuple) or name == day),
+            default=0,
+        )
 
     def copy_of(self, item: ItemKey) -> Copy | None:
         """The stored copy of an item, live or not."""
@@ -110,28 +128,39 @@ class Providers:
         loaded = self._loads
         pk = key.pk()
         # The versions first: see the head of this file.
-        versions = self.versions(key)
-        copies = [
-            read_copy(row, key.tenant, key.emr, key.provider) for row in self._store.query(Table.ITEMS, pk)
-        ]
-        row = self._store.get(Table.PROVIDERS, [known_key(key)]).get(known_key(key))
+        newer: dict[Name | str, int] = {}
+        versions = self._versions(key, newer)
+        copies = {}
+        for row in self._store.query(Table.ITEMS, pk):
+            if number := newer_schema(row):
+                newer[name_of(row)] = number
+            else:
+                copies[name_of(row)] = read_copy(row, key.tenant, key.emr, key.provider)
+        known = self._store.get(Table.PROVIDERS, [known_key(key)]).get(known_key(key))
+        if known is not None and (number := newer_schema(known)):
+            newer[KNOWN_ROW], known = number, None
         return ProviderState(
             key,
-            {(copy.item.key.kind, copy.item.key.id): copy for copy in copies},
-            Calendar(copy.item for copy in copies if copy.live),
+            copies,
+            Calendar(copy.item for copy in copies.values() if copy.live),
             versions,
-            read_known(row) if row is not None else None,
+            read_known(known) if known is not None else None,
+            newer,
             loaded,
         )
 
     def versions(self, key: ProviderKey) -> dict[str, str]:
         """The `write_version` of each of a provider's documents by date, read now."""
+        return self._versions(key, {})
+
+    def _versions(self, key: ProviderKey, newer: dict[Name | str, int]) -> dict[str, str]:
         around = self._today("UTC")
         span = (
             (around - timedelta(days=self.history_days + 2)).isoformat(),
             (around + timedelta(days=self._horizon + MARGIN + 2)).isoformat(),
         )
-        rows = self._store.query(Table.SPANS, key.pk(), span, ("sk", "write_version"))
+        rows = self._store.query(Table.SPANS, key.pk(), span, ("sk", "write_version", "schema"))
+        newer.update({str(row["sk"]): number for row in rows if (number := newer_schema(row))})
         return {str(row["sk"]): str(row["write_version"]) for row in rows}
 
     def note(self, key: ProviderKey, copy: Copy) -> None:

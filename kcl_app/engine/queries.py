@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from kcl_app.stores.base import Store, Table
+from kcl_app.stores.rows import newer_schema, refuse_newer
 from processors.keys import ProviderKey
 
 
@@ -22,8 +23,8 @@ class Answer:
         status: `fresh`, or `stale`: then it is not to be relied on.
         reason: why it is stale.
         as_of: time of the newest event in it.
-        computed_at: when it was computed.
-        plugin: by which plugin.
+        computed_at: when it was computed; empty where it cannot be read.
+        plugin: by which plugin; empty likewise.
     """
 
     date: str
@@ -41,6 +42,10 @@ def spans(store: Store, provider: ProviderKey, first: date, last: date, now: flo
         expires_at = row.get("expires_at")
         if isinstance(expires_at, int) and expires_at <= now:
             continue  # DynamoDB deletes what has expired when it gets to it
+        if number := newer_schema(row):
+            reason = str(refuse_newer(number))
+            yield Answer(str(row["sk"]), [], "stale", reason, None, "", "")
+            continue
         yield Answer(
             str(row["sk"]),
             json.loads(str(row["spans"])),

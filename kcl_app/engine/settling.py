@@ -2,8 +2,9 @@
 
 A document is written on the condition that its `write_version` is the one read before the items it was computed from.
 If it is not, another process computed it meanwhile, perhaps from other items: both are read again, and all days of
-that provider still to do are done again, with those done that the items changed meanwhile touch. An impacted day is written even if its spans came out the same: the version
-must move, or a slower worker with older items could still overwrite it.
+that provider still to do are done again, with those done that the items changed meanwhile touch. An impacted day is
+written even if its spans came out the same: the version must move, or a slower worker with older items could still
+overwrite it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from datetime import date, timedelta
 from emr_plugins.host import PluginHost
 from kcl_app.clock import Clock
 from kcl_app.engine.dead_letters import DeadLetters, Letter
-from kcl_app.engine.providers import Providers, ProviderState
+from kcl_app.engine.providers import KNOWN_ROW, Providers, ProviderState
 from kcl_app.stores.base import Outcome, Put, Store, Table
-from kcl_app.stores.rows import Document, Known, document_row, known_row
+from kcl_app.stores.rows import Document, Known, document_row, known_row, refuse_newer
 from processors import times
 from processors.decoding import Decoded
 from processors.errors import Reject, Retry
@@ -67,6 +68,9 @@ class Observer:
 
     def dead_letter(self, reason: str) -> None:
         """One dead letter was sent."""
+
+    def bisected(self) -> None:
+        """A batch on which the engine failed was halved."""
 
 
 class Settler:
@@ -144,6 +148,8 @@ class Settler:
             items = state.calendar.on(day, zone)
             as_of = max([*newest, *(item.revision.time for item in items)], default=None)
             try:
+                if number := state.unreadable(day.isoformat()):
+                    raise refuse_newer(number)
                 spans = self._host.spans(key, zone, day, items)
                 text, status, reason = encode_spans(spans, self._document_bytes), "fresh", None
             except Reject as reject:
@@ -154,11 +160,12 @@ class Settler:
 
     def _days(self, state: ProviderState, work: Work, zone: str, today: date, last: date) -> list[date]:
         """The local dates to compute: those touched, all of them for a provider that is new."""
-        if state.known is None:
+        if state.new:
             return times.days_between(today, last)
         history = self._providers.history_start(today)
         # Documents in another zone than the provider's now (the tenant's setting may have changed) are all wrong.
-        intervals = None if state.known.zone != zone else work.intervals
+        moved = state.known is not None and state.known.zone != zone
+        intervals = None if moved else work.intervals
         touched = days_touched(intervals, zone, min(history, today - 2 * APART), last + 2 * APART)
         # Another process may be changing the zone at this moment, and would take these instants for other dates.
         # It computes every day; so that its writes and these cannot pass each other by, write a day that both have.
@@ -281,9 +288,12 @@ class Settler:
 
     def _registration(self, key: ProviderKey) -> tuple[Known, str | None] | None:
         """The row that a provider needs and the version it replaces; None where it stands right."""
-        known = self._providers.get(key).known
+        state = self._providers.get(key)
+        known = state.known
         zone, today, _ = self._providers.window(key)
         if known is None:
+            if not state.new:
+                return None  # a newer version's row is left alone
             end = self._providers.horizon_end(today)
             return Known(key, zone, today, end, self._new_version()), None
         if known.zone == zone:
@@ -308,9 +318,15 @@ class Settler:
 
         A day that enters is computed whether it has a document or not: workers that took another date for today may
         have left it out.
+
+        Raises:
+            Reject: a newer version of the application keeps this provider.
+            Retry: a store cannot be used now.
         """
         state = self._providers.get(key)
         known = state.known
+        if number := state.newer.get(KNOWN_ROW):
+            raise refuse_newer(number)
         if known is None:
             return False
         zone, today, _ = self._providers.window(key)

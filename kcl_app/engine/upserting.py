@@ -13,12 +13,23 @@ from emr_plugins.host import PluginHost
 from kcl_app.clock import Clock
 from kcl_app.engine.providers import Providers
 from kcl_app.stores.base import Key, Outcome, Put, Store, Table
-from kcl_app.stores.rows import copy_key, copy_row, owner_key, owner_row, read_copy, read_owner
+from kcl_app.stores.rows import (
+    copy_key,
+    copy_row,
+    newer_schema,
+    owner_key,
+    owner_row,
+    read_copy,
+    read_owner,
+    refuse_newer,
+)
 from processors.decoding import Candidate, Decoded, ItemChanges, coalesce, providers_named
+from processors.envelope import Event, Record
 from processors.errors import Reject, Retry
 from processors.impacts import Change, Impacts
 from processors.items import Item, WorkingHours
-from processors.keys import ItemKey, ProviderKey
+from processors.keys import ItemKey, ProviderKey, decode_part, encode_part
+from processors.revisions import Revision
 from processors.times import SECOND, Interval
 from processors.upserts import Copy, Owner, Rewrite, Verdict, impacts_at, judge, judge_full
 
@@ -28,6 +39,9 @@ together (7 and 30 days), so that no late copy of an older event can find it gon
 
 OWNER_SLACK_SECONDS = 30 * 86_400
 """By how much an owner record outlives its item, so that small moves need not touch it."""
+
+Stored = tuple[Owner | None, list[Copy]]
+"""All that is stored of an item."""
 
 MAX_HOLDERS = 99
 """An item's copies and its owner record are written in one transaction, which holds 100."""
@@ -115,7 +129,10 @@ class Upserter:
             for group in pending:
                 try:
                     if id(group) in full:
-                        finished = self._full(group, *read[group.key], done, stale)
+                        found = read[group.key]
+                        if isinstance(found, Reject):
+                            raise found
+                        finished = self._full(group, *found, done, stale)
                     else:
                         finished = self._local(group, done, stale, plans, full)
                 except Reject as reject:
@@ -156,6 +173,8 @@ class Upserter:
             return False
         key = ProviderKey(new.key.tenant, new.key.emr, new.providers[0])
         state = self._providers.get(key)
+        if number := state.newer.get((new.key.kind, new.key.id)):
+            raise refuse_newer(number)
         copy = state.copy_of(new.key)
         expires_at = self._expires_at(new)
         verdict = judge(new, copy, expires_at)
@@ -293,28 +312,61 @@ class Upserter:
         found = set()
         for group in groups:
             found.update(providers_named(candidate.item for candidate in group.candidates))
-        for key, (owner, _) in self._read_all(groups).items():
+        for key, stored in self._read_all(groups).items():
+            owner = None if isinstance(stored, Reject) else stored[0]
             found |= {ProviderKey(key.tenant, key.emr, holder) for holder in (owner.holders if owner else ())}
         return found
 
-    def _read_all(self, groups: list[ItemChanges]) -> dict[ItemKey, tuple[Owner | None, list[Copy]]]:
-        """Owner records and all copies of some items: under their holders, and under the providers now named."""
+    def touched_by(self, event: Event, record: Record) -> set[ProviderKey]:
+        """The providers that an event may have touched, without a plugin to say so.
+
+        These are the one that it travels with, and all who hold an item that was last changed by it.
+        """
+        name = event.subject or _provider_in(record.partition_key, event)
+        if name is None:
+            return set()
+        key = ProviderKey(event.tenant, event.emr, name)
+        found = {key}
+        wrote = Revision.of(0, event.time, event.sequence or record.sequence())
+        for copy in self._providers.get(key).copies.values():
+            if copy.item.revision[1:] == wrote[1:]:
+                item = copy.item.key
+                row = self._store.get(Table.ITEMS, [owner_key(item)]).get(owner_key(item))
+                if row is not None and not newer_schema(row):
+                    holders = read_owner(row, item).holders
+                    found |= {ProviderKey(event.tenant, event.emr, holder) for holder in holders}
+        return found
+
+    def _read_all(self, groups: list[ItemChanges]) -> dict[ItemKey, Stored | Reject]:
+        """Owner records and all copies of some items: under their holders, and under the providers now named.
+
+        A Reject where a newer version of the application wrote one of them.
+        """
         rows = self._store.get(Table.ITEMS, [owner_key(group.key) for group in groups]) if groups else {}
-        owners: dict[ItemKey, Owner] = {}
+        found: dict[ItemKey, Stored | Reject] = {}
         places: dict[Key, tuple[ItemKey, str]] = {}
         for group in groups:
             key = group.key
-            if (row := rows.get(owner_key(key))) is not None:
-                owners[key] = read_owner(row, key)
-            holders = owners[key].holders if key in owners else ()
+            row = rows.get(owner_key(key))
+            try:
+                owner = read_owner(row, key) if row is not None else None
+            except Reject as reject:
+                found[key] = reject
+                continue
+            found[key] = (owner, [])
+            holders = owner.holders if owner else ()
             for provider in {*holders, *(p for one in group.candidates for p in one.item.providers)}:
                 places[copy_key(key, provider)] = (key, provider)
-        found: dict[ItemKey, tuple[Owner | None, list[Copy]]] = {
-            group.key: (owners.get(group.key), []) for group in groups
-        }
         for at, row in (self._store.get(Table.ITEMS, list(places)) if places else {}).items():
             key, provider = places[at]
-            found[key][1].append(read_copy(row, key.tenant, key.emr, provider))
+            stored = found[key]
+            try:
+                copy = read_copy(row, key.tenant, key.emr, provider)
+            except Reject as reject:
+                found[key] = reject
+                continue
+            if not isinstance(stored, Reject):
+                stored[1].append(copy)
         return found
 
     def _puts(self, rewrite: Rewrite, expires_at: int | None) -> list[Put]:
@@ -367,3 +419,9 @@ class Upserter:
     @staticmethod
     def _owner_expires_at(expires_at: int | None) -> int | None:
         return None if expires_at is None else expires_at + OWNER_SLACK_SECONDS
+
+
+def _provider_in(partition_key: str, event: Event) -> str | None:
+    """The provider that a Kinesis partition key names, if it is one of ours: ``tenant#emr#provider``."""
+    *group, name = partition_key.split("#")
+    return decode_part(name) if group == [encode_part(event.tenant), encode_part(event.emr)] else None

@@ -85,8 +85,13 @@ class Store(Protocol):
     def get(self, table: Table, keys: Collection[Key]) -> dict[Key, Row]:
         """The rows there are under some keys."""
 
-    def scan(self, table: Table) -> Iterator[Row]:
-        """All rows, in no order."""
+    def scan(self, table: Table, attributes: Sequence[str] | None = None) -> Iterator[Row]:
+        """All rows, in no order.
+
+        Args:
+            table: which.
+            attributes: the only ones wanted; all if None.
+        """
 
     def write(self, puts: Sequence[Put]) -> list[Outcome]:
         """Write each by itself (keys differ); outcomes in the same order."""
@@ -94,9 +99,24 @@ class Store(Protocol):
     def transact(self, puts: Sequence[Put]) -> Outcome:
         """Write all (100 at most) or none."""
 
+    def delete(self, table: Table, key: Key, expect: str) -> Outcome:
+        """Delete a row, if it is the one that was read; CONFLICT where it is another, or gone.
+
+        Args:
+            table: where.
+            key: pk and sk.
+            expect: the version attribute's value that was read.
+        """
+
 
 class Blobs(Protocol):
     """Where what is too large for a table goes."""
 
     def put(self, key: str, data: bytes) -> None:
         """Store bytes under a key, replacing what was there."""
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes under a key; None where there are none."""
+
+    def delete(self, key: str) -> None:
+        """Delete what is under a key, if there is anything."""

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
@@ -104,9 +105,7 @@ class DynamoDBStore(Store):
         if between is not None:
             request["KeyConditionExpression"] += " AND sk BETWEEN :first AND :last"
             request["ExpressionAttributeValues"] |= {":first": {"S": between[0]}, ":last": {"S": between[1]}}
-        if attributes is not None:
-            request["ProjectionExpression"] = ", ".join(f"#{index}" for index in range(len(attributes)))
-            request["ExpressionAttributeNames"] = {f"#{index}": name for index, name in enumerate(attributes)}
+        request |= _only(attributes)
         rows: list[Row] = []
         while True:
             answer = self._call("Query", self._client.query, request)
@@ -139,8 +138,9 @@ class DynamoDBStore(Store):
             pending = [*left, *later]
         raise Retry("DynamoDB leaves keys unprocessed (BatchGetItem)")
 
-    def scan(self, table: Table) -> Iterator[Row]:
+    def scan(self, table: Table, attributes: Sequence[str] | None = None) -> Iterator[Row]:
         request: dict[str, Any] = {"TableName": self._names[table], "ConsistentRead": True}
+        request |= _only(attributes)
         while True:
             answer = self._call("Scan", self._client.scan, request)
             yield from (_row(item) for item in answer["Items"])
@@ -264,6 +264,36 @@ class DynamoDBStore(Store):
                 return Outcome.APPLIED
         raise Retry("DynamoDB throttles writes (TransactWriteItems)")
 
+    def delete(self, table: Table, key: Key, expect: str) -> Outcome:
+        request: dict[str, Any] = {
+            "TableName": self._names[table],
+            "Key": {"pk": {"S": key[0]}, "sk": {"S": key[1]}},
+            "ConditionExpression": "#v = :v",
+            "ExpressionAttributeNames": {"#v": table.version},
+            "ExpressionAttributeValues": {":v": {"S": expect}},
+        }
+        for attempt in range(ATTEMPTS):
+            try:
+                self._client.delete_item(**request)
+            except ClientError as error:
+                code = _code(error)
+                if code in _REFUSED:
+                    self._observe("DeleteItem", "conflict")
+                    return Outcome.CONFLICT
+                if code not in _THROTTLED:
+                    raise _translated("DeleteItem", error) from error
+                self._observe("DeleteItem", "throttled")
+                self._wait(attempt)
+            except (EndpointConnectionError, ConnectTimeoutError) as error:
+                raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
+            except BotoCoreError:
+                self._observe("DeleteItem", "lost")
+                return Outcome.UNKNOWN
+            else:
+                self._observe("DeleteItem", "ok")
+                return Outcome.APPLIED
+        raise Retry("DynamoDB throttles writes (DeleteItem)")
+
     def _call(self, operation: str, function: Callable[..., Any], request: dict[str, Any]) -> Any:
         """A read, tried again while it is throttled."""
         for attempt in range(ATTEMPTS):
@@ -300,15 +330,44 @@ class S3Blobs(Blobs):
         self._bucket = bucket
 
     def put(self, key: str, data: bytes) -> None:
-        try:
+        with self._translated("take a dead letter"):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+
+    def get(self, key: str) -> bytes | None:
+        with self._translated("give a dead letter"):
+            try:
+                data: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            except ClientError as error:
+                if _code(error) == "NoSuchKey":
+                    return None
+                raise
+            return data
+
+    def delete(self, key: str) -> None:
+        with self._translated("delete a dead letter"):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except ClientError as error:
             code = _code(error)
             if code in _FATAL or code == "NoSuchBucket":
                 raise Fatal(f"S3 bucket {self._bucket}: {code}") from error
-            raise Retry(f"S3 cannot take a dead letter ({code})") from error
+            raise Retry(f"S3 cannot {what} ({code})") from error
         except BotoCoreError as error:
             raise Retry(f"S3 cannot be reached ({type(error).__name__})") from error
+
+
+def _only(attributes: Sequence[str] | None) -> dict[str, Any]:
+    """What a read is asked for no more than these attributes with."""
+    if attributes is None:
+        return {}
+    return {
+        "ProjectionExpression": ", ".join(f"#{index}" for index in range(len(attributes))),
+        "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(attributes)},
+    }
 
 
 def _code(error: ClientError) -> str:

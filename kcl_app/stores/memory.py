@@ -48,9 +48,13 @@ class MemoryStore(Store):
                 if sk in self.tables[table].get(pk, {})
             }
 
-    def scan(self, table: Table) -> Iterator[Row]:
+    def scan(self, table: Table, attributes: Sequence[str] | None = None) -> Iterator[Row]:
         with self._lock:
-            rows = [dict(row) for partition in self.tables[table].values() for row in partition.values()]
+            rows = [
+                {n: v for n, v in row.items() if attributes is None or n in attributes}
+                for partition in self.tables[table].values()
+                for row in partition.values()
+            ]
         yield from rows
 
     def write(self, puts: Sequence[Put]) -> list[Outcome]:
@@ -64,6 +68,15 @@ class MemoryStore(Store):
                 return Outcome.CONFLICT if Outcome.CONFLICT in outcomes else outcomes.pop()
             for put in puts:
                 self._put(put)
+            return Outcome.APPLIED
+
+    def delete(self, table: Table, key: Key, expect: str) -> Outcome:
+        with self._lock:
+            pk, sk = key
+            stored = self.tables[table].get(pk, {}).get(sk)
+            if stored is None or stored.get(table.version) != expect:
+                return Outcome.CONFLICT
+            del self.tables[table][pk][sk]
             return Outcome.APPLIED
 
     def _check(self, put: Put) -> Outcome:
@@ -92,3 +105,9 @@ class MemoryBlobs(Blobs):
 
     def put(self, key: str, data: bytes) -> None:
         self.blobs[key] = data
+
+    def get(self, key: str) -> bytes | None:
+        return self.blobs.get(key)
+
+    def delete(self, key: str) -> None:
+        self.blobs.pop(key, None)

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from datetime import date
 
+from processors.errors import Reject
 from processors.impacts import Impacts
 from processors.items import BODIES, SCHEMA, Item, body_from_json
 from processors.keys import ItemKey, ProviderKey, decode_part
@@ -28,6 +29,25 @@ def _texts(values: tuple[str, ...]) -> str:
 
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def newer_schema(row: Row) -> int:
+    """The `schema` of a row if it is newer than this program knows; 0 if it can be read."""
+    number = row.get("schema")
+    return number if isinstance(number, int) and number > SCHEMA else 0
+
+
+def refuse_newer(number: int) -> Reject:
+    """Why a row of a newer `schema` is left alone."""
+    return Reject(
+        "newer_schema",
+        f"a newer version of this application wrote it (schema {number}; this one knows {SCHEMA} and older)",
+    )
+
+
+def _check(row: Row) -> None:
+    if number := newer_schema(row):
+        raise refuse_newer(number)
 
 
 def copy_key(item: ItemKey, provider: str) -> Key:
@@ -64,13 +84,24 @@ def copy_row(copy: Copy, updated_at: str, expires_at: int | None) -> Row:
     }
 
 
-def read_copy(row: Row, tenant: str, emr: str, provider: str) -> Copy:
-    """The inverse of `copy_row`."""
+def name_of(row: Row) -> tuple[str, str]:
+    """Kind and id of the item that a provider's copy is of, in whatever schema."""
     kind, _, encoded = str(row["sk"]).partition("#")
+    return kind, decode_part(encoded)
+
+
+def read_copy(row: Row, tenant: str, emr: str, provider: str) -> Copy:
+    """The inverse of `copy_row`.
+
+    Raises:
+        Reject: a newer version wrote it.
+    """
+    _check(row)
+    kind, id_ = name_of(row)
     if kind not in BODIES:
         raise ValueError(f"an item of unknown kind {kind}")
     item = Item(
-        ItemKey(tenant, emr, kind, decode_part(encoded)),
+        ItemKey(tenant, emr, kind, id_),
         tuple(json.loads(str(row["providers"]))),
         Revision.decode(str(row["revision"])),
         body_from_json(kind, str(row["body"])),
@@ -98,7 +129,12 @@ def owner_row(owner: Owner, updated_at: str) -> Row:
 
 
 def read_owner(row: Row, key: ItemKey) -> Owner:
-    """The inverse of `owner_row`."""
+    """The inverse of `owner_row`.
+
+    Raises:
+        Reject: a newer version wrote it.
+    """
+    _check(row)
     return Owner(
         key,
         tuple(json.loads(str(row["providers"]))),
@@ -193,12 +229,22 @@ def known_row(known: Known, updated_at: str) -> Row:
 
 
 def read_known(row: Row) -> Known:
-    """The inverse of `known_row`."""
-    tenant, emr = (decode_part(part) for part in str(row["pk"]).split("#"))
+    """The inverse of `known_row`.
+
+    Raises:
+        Reject: a newer version wrote it.
+    """
+    _check(row)
     return Known(
-        ProviderKey(tenant, emr, decode_part(str(row["sk"]))),
+        provider_of(row),
         str(row["zone"]),
         date.fromisoformat(str(row["first_day"])),
         date.fromisoformat(str(row["last_day"])),
         str(row["write_version"]),
     )
+
+
+def provider_of(row: Row) -> ProviderKey:
+    """Whose row of `scheduling-providers` it is, in whatever schema."""
+    tenant, emr = (decode_part(part) for part in str(row["pk"]).split("#"))
+    return ProviderKey(tenant, emr, decode_part(str(row["sk"])))

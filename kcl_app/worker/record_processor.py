@@ -68,6 +68,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._shard = ""
         self._settled: tuple[str, int] | None = None
         self._checkpointed: tuple[str, int] | None = None
+        self._proven = False  # until a checkpoint, a record that ends the process could do so again and again
         self._log = get_logger()
 
     def initialize(self, initialize_input: Any) -> None:
@@ -120,7 +121,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         start = self._monotonic()
         for attempt in range(1_000_000):
             try:
-                result = self._engine.run(records, self._shard)
+                run = self._engine.run if self._proven else self._engine.run_unproven
+                result = run(records, self._shard)
             except Retry as error:
                 self._metrics.stores_available.labels(self._shard).set(0)
                 self._metrics.retries.labels("batch").inc()
@@ -145,6 +147,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         sequence_number, sub_sequence_number = self._settled
         if self._try_checkpoint(lambda: checkpointer.checkpoint(sequence_number, sub_sequence_number)):
             self._checkpointed = self._settled
+            self._proven = True
             self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
 
     def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:

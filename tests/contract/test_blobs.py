@@ -47,6 +47,34 @@ def test_a_second_put_replaces_the_first(blobs: tuple[Blobs, Read]) -> None:
     assert read("k") == b"second"
 
 
+def test_what_was_put_is_given_back_and_nothing_where_nothing_is(blobs: tuple[Blobs, Read]) -> None:
+    store, _ = blobs
+    assert store.get("k") is None
+    store.put("k", b"\x00\xff")
+    assert store.get("k") == b"\x00\xff"
+    assert store.get("K") is None
+
+
+def test_what_is_deleted_is_gone_and_deleting_nothing_is_no_error(blobs: tuple[Blobs, Read]) -> None:
+    store, _ = blobs
+    store.put("k", b"data")
+    store.put("other", b"data")
+    store.delete("k")
+    store.delete("k")
+    assert store.get("k") is None
+    assert store.get("other") == b"data"
+
+
+@pytest.mark.parametrize("operation", ["get", "delete"])
+def test_a_bucket_that_is_not_there_is_no_missing_key(
+    operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws(), pytest.raises(Fatal, match="gone: NoSuchBucket"):
+        getattr(S3Blobs(boto3.client("s3", region_name="us-east-1"), "gone"), operation)("k")
+
+
 def test_a_bucket_that_is_not_there_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")

@@ -419,10 +419,10 @@ class FaultyStore(Store):
         self._after(with_crash)
         return found
 
-    def scan(self, table: Table) -> Iterator[Row]:
+    def scan(self, table: Table, attributes: Sequence[str] | None = None) -> Iterator[Row]:
         """All rows."""
         with_crash = self._before()
-        rows = list(self.inner.scan(table))
+        rows = list(self.inner.scan(table, attributes))
         self._after(with_crash)
         yield from rows
 
@@ -446,6 +446,16 @@ class FaultyStore(Store):
         outcome = self._one(puts)
         self._after(with_crash)
         return outcome
+
+    def delete(self, table: Table, key: Key, expect: str) -> Outcome:
+        """One row; the answer may be lost, whether it is deleted or not."""
+        with_crash = self._before()
+        lost = self._happens(self.faults.lost)
+        outcome = Outcome.UNKNOWN
+        if not lost or self.rng.random() < 0.5:
+            outcome = self.inner.delete(table, key, expect)
+        self._after(with_crash)
+        return Outcome.UNKNOWN if lost else outcome
 
     def land(self) -> None:
         """Apply what is yet to come."""
