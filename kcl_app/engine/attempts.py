@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from kcl_app.clock import Clock
 from kcl_app.stores.base import Outcome, Put, Row, Store, Table
 from processors.envelope import Record
-from processors.errors import Retry
+from processors.errors import Fatal, Retry
 from processors.items import SCHEMA
 
 PARTITION = "#attempts"
@@ -104,6 +105,32 @@ class Attempts:
         self._write(shard, tried)
         self._trying[shard] = place
         return False
+
+    def survived(self, shard: str) -> None:
+        """Take this process' part of the mark back: it ends in good order, or gives the shard up, so nothing ended it.
+
+        Args:
+            shard: marked by this process or not.
+        """
+        mark, trying = self._marks.pop(shard, None), self._trying.pop(shard, None)
+        if mark is None:
+            return
+
+        def without(stored: Mark | None) -> Mark:
+            if stored is None or stored.start != mark.start:
+                return stored or mark  # others have gone on: there is nothing of ours in it
+            tries = {**stored.tries}
+            if trying is not None:
+                tries[trying] = tries.get(trying, 1) - 1
+            return replace(
+                stored,
+                starts=max(0, stored.starts - 1),
+                tries={one: count for one, count in tries.items() if count > 0},
+            )
+
+        with suppress(Retry, Fatal):  # it is not worth keeping a process that must go
+            self._write(shard, without)
+        self._marks.pop(shard, None)
 
     @staticmethod
     def _started(stored: Mark | None, start: str) -> Mark:

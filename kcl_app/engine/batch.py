@@ -165,6 +165,10 @@ class BatchEngine:
                 result.add(self.run([record], origin))
         return result
 
+    def survived(self, origin: str) -> None:
+        """A process ends in good order, or gives its shard up, before it has checkpointed: no record ended it."""
+        self._attempts.survived(origin)
+
     def _run(self, records: Sequence[Record], origin: str) -> BatchResult:
         with self._timed("decode"):  # 1
             decoded, rejected = self._decode(records)

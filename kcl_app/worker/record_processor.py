@@ -177,6 +177,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         """Another worker has the shard: nothing may be checkpointed."""
         self._log.info("lease lost")
         self._engine.providers.forget_all()
+        self.end_well()
 
     def shard_ended(self, shard_ended_input: Any) -> None:
         """The shard is closed and all of it was delivered, and settled: only now may its children start.
@@ -198,12 +199,22 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         try:
             self._checkpoint(shutdown_requested_input.checkpointer)
             self._log.info("shutting down")
+            self.end_well()
         except Exception as error:
             self._end("the last checkpoint failed", error)
+
+    def end_well(self) -> None:
+        """Note that the process goes on its own account: no record has ended it."""
+        if not self._proven and self._shard:
+            try:
+                self._engine.survived(self._shard)
+            except Exception:  # a wish; it must not hinder the end
+                self._log.warning("the mark of an attempt stays", exc_info=True)
 
     def _end(self, what: str, error: Exception) -> NoReturn:
         """End the process: nothing after this may be reported as done."""
         self._log.error(
             what, error_type=type(error).__name__, why=str(error) if isinstance(error, Fatal) else None
         )
+        self.end_well()
         raise SystemExit(STATE_UNKNOWN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from support import (
@@ -26,7 +27,7 @@ from support import (
 
 from kcl_app.engine.attempts import PARTITION, STARTS, TRIES, Attempts
 from kcl_app.engine.batch import BatchEngine, BatchResult
-from kcl_app.stores.base import Store, Table
+from kcl_app.stores.base import Row, Store, Table
 from kcl_app.stores.memory import MemoryStore
 from processors.envelope import Event, Record
 from processors.errors import Retry
@@ -207,6 +208,40 @@ def test_a_process_that_must_wait_for_its_stores_does_not_count_as_several() -> 
     assert result is not None
     assert not result.rejects
     assert not letters_of_records(store)
+
+
+def test_processes_that_end_in_good_order_do_not_count() -> None:
+    """An outage of one table: each process gives up after a while, and the next one waits again."""
+    store, given = MemoryStore(), records(Events()("appointment", booking()))
+
+    class Outage(FaultyStore):
+        def query(self, table: Table, *arguments: Any, **named: Any) -> list[Row]:
+            if table is Table.SPANS:
+                raise Retry("throttled")
+            return super().query(table, *arguments, **named)
+
+    for _ in range(10):
+        waiting = engine(Outage(store))
+        for _ in range(3):
+            with pytest.raises(Retry):
+                waiting.run_unproven(given, SHARD)
+        waiting.survived(SHARD)
+    (mark,) = store.query(Table.DEAD_LETTERS, PARTITION)
+    assert (mark["starts"], mark["tries"]) == (0, "{}")
+    assert engine(store).run_unproven(given, SHARD).events["applied"] == 1
+    assert not letters_of_records(store)
+
+
+def test_what_others_marked_meanwhile_is_left_alone() -> None:
+    store = MemoryStore()
+    slow, quick = Attempts(store, FakeClock()), Attempts(store, FakeClock())
+    first, later = records(b"{}", b"{}")
+    slow.careful(SHARD, first)
+    quick.careful(SHARD, later)  # a checkpoint in between
+    slow.survived(SHARD)
+    slow.survived(SHARD)
+    (mark,) = store.query(Table.DEAD_LETTERS, PARTITION)
+    assert (mark["start"], mark["starts"]) == (later.sequence(), 1)
 
 
 def test_a_start_elsewhere_is_a_new_one() -> None:

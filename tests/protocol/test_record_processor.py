@@ -85,6 +85,7 @@ class ScriptedEngine:
     def __init__(self, *script: Exception | None) -> None:
         self.script = list(script)
         self.ran: list[tuple[list[Record], str]] = []
+        self.survivals: list[str] = []
         self.providers = Memory()
 
     def run(self, records: Sequence[Record], origin: str) -> BatchResult:
@@ -97,6 +98,10 @@ class ScriptedEngine:
         )
 
     run_unproven = run
+
+    def survived(self, origin: str) -> None:
+        """Count."""
+        self.survivals.append(origin)
 
 
 class Child:
@@ -336,3 +341,19 @@ def test_the_metrics_of_what_came_and_what_became_of_it() -> None:
     assert child.metric("scheduling_pipeline_age_seconds_count") == 3
     assert child.metric("scheduling_pipeline_age_seconds_sum") == 15
     assert child.metric("scheduling_checkpoint_timestamp_seconds", shard=SHARD) == NOW
+
+
+def test_a_process_that_goes_by_itself_says_so_unless_a_checkpoint_has_proved_it() -> None:
+    """Its start is marked, and must not count against the record that it was at."""
+    child = Child(ScriptedEngine(Fatal("gone")))
+    with pytest.raises(SystemExit):
+        child.feed(INITIALIZE, process(record(1)))
+    assert child.engine.survivals == [SHARD]
+
+    child = Child()
+    child.feed(INITIALIZE, {"action": "leaseLost"})
+    assert child.engine.survivals == [SHARD]
+
+    child = Child()
+    child.feed(INITIALIZE, process(record(1)), OK, {"action": "leaseLost"})
+    assert not child.engine.survivals
