@@ -272,6 +272,7 @@ class BatchEngine:
 
     def _killer(self, record: Record, origin: str) -> BatchResult:
         """Set a record aside that has ended processes. No plugin is asked about it: that may be what ends them."""
+        self._observer.killed()
         detail = "processes that tried it alone were ended: see the worker's log for how"
         try:
             event = read_event(record.data, self._limits)

@@ -72,6 +72,9 @@ class Observer:
     def bisected(self) -> None:
         """A batch on which the engine failed was halved."""
 
+    def killed(self) -> None:
+        """A record was set aside because it ended processes."""
+
 
 class Settler:
     """Recomputes provider-days.
@@ -160,9 +163,11 @@ class Settler:
 
     def _days(self, state: ProviderState, work: Work, zone: str, today: date, last: date) -> list[date]:
         """The local dates to compute: those touched, all of them for a provider that is new."""
-        if state.new:
-            return times.days_between(today, last)
         history = self._providers.history_start(today)
+        if state.new:
+            # Others may be about to make it known: what they have written, perhaps for another today, counts too.
+            written = [day for day in times.days_between(history, today) if day.isoformat() in state.versions]
+            return sorted({*written, *times.days_between(today, last), *work.days})
         # Documents in another zone than the provider's now (the tenant's setting may have changed) are all wrong.
         moved = state.known is not None and state.known.zone != zone
         intervals = None if moved else work.intervals

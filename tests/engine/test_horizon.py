@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -30,7 +31,7 @@ from support import host as plugin_host
 from kcl_app.clock import Clock
 from kcl_app.engine.horizon import Advanced, advance, providers
 from kcl_app.engine.providers import MARGIN
-from kcl_app.stores.base import Row, Table
+from kcl_app.stores.base import Outcome, Put, Row, Table
 from kcl_app.stores.memory import MemoryStore
 from processors.keys import ProviderKey
 
@@ -244,3 +245,28 @@ def test_workers_compute_two_days_past_the_horizon() -> None:
         max(store.tables[Table.SPANS][f"{TENANT}#standard#p1"])
         == (TODAY + timedelta(days=HORIZON_DAYS - 1 + MARGIN)).isoformat()
     )
+
+
+def test_a_provider_new_to_two_workers_of_which_one_is_a_day_ahead_has_every_day_right() -> None:
+    """The one behind has written its documents and not registered the provider when the other one comes."""
+
+    class Interrupted(MemoryStore):
+        """Lets the other worker come in before the first row of a provider is written."""
+
+        come_in: Callable[[], object] | None = None
+
+        def write(self, puts: Sequence[Put]) -> list[Outcome]:
+            if self.come_in is not None and any(put.table is Table.PROVIDERS for put in puts):
+                come_in, self.come_in = self.come_in, None
+                come_in()
+            return super().write(puts)
+
+    store, make = Interrupted(), Events()
+    first, second = records(
+        make("working_hours", hours()), make("working_hours", hours(id_="wh-2", start="13:00", end="14:00"))
+    )
+    ahead = engine(store, clock=FakeClock(TODAY + timedelta(days=1)))
+    store.come_in = lambda: ahead.run([second], "shard-1")
+    engine(store).run([first], "shard-0")
+    assert store.come_in is None
+    assert_clean(store, [first, second])
