@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -253,7 +253,7 @@ class BatchEngine:
             "record set aside",
             reason=letter.reason,
             detail=letter.detail,
-            tenant=event.tenant if event else None,
+            tenant=_tenant(letter),
             event_id=event.id if event else None,
             sequence_number=record.sequence_number if record else None,
         )
@@ -268,7 +268,7 @@ class BatchEngine:
         letter = Letter(
             "processing_failed", f"the engine raised {type(error).__name__}", origin, record, event
         )
-        return self._give_up(letter, self.upserter.holders(decoded))
+        return self._give_up(letter, lambda: self.upserter.holders(decoded))
 
     def _killer(self, record: Record, origin: str) -> BatchResult:
         """Set a record aside that has ended processes. No plugin is asked about it: that may be what ends them."""
@@ -277,17 +277,24 @@ class BatchEngine:
         try:
             event = read_event(record.data, self._limits)
         except Reject:
-            return self._give_up(Letter("killed_worker", detail, origin, record), ())
+            return self._give_up(Letter("killed_worker", detail, origin, record), set)
         letter = Letter("killed_worker", detail, origin, record, event)
-        return self._give_up(letter, self.upserter.touched_by(event, record))
+        return self._give_up(letter, lambda: self.upserter.touched_by(event, record))
 
-    def _give_up(self, letter: Letter, providers: Iterable[ProviderKey]) -> BatchResult:
+    def _give_up(self, letter: Letter, providers: Callable[[], Collection[ProviderKey]]) -> BatchResult:
         """A record's letter; the days of its providers are not to be trusted: its items may be written, those not."""
         self.dead_letters.send([letter])
         self._observer.dead_letter(letter.reason)
         self._log_letter(letter)
-        for key in sorted(providers):
-            self.settler.distrust(key, letter, self._yesterday())
+        try:
+            for key in sorted(providers()):
+                self.settler.distrust(key, letter, self._yesterday())
+        except (Retry, Fatal):
+            raise
+        except Exception:  # what the engine fails on may be a row of these providers: the shard must go on
+            get_logger().error(
+                "days in doubt could not be marked stale", tenant=_tenant(letter), exc_info=True
+            )
         return BatchResult(Counter(rejected=1), Counter(), Counter({letter.reason: 1}))
 
     @staticmethod
@@ -317,3 +324,7 @@ class BatchEngine:
         start = time.perf_counter()
         yield
         self._step(name, time.perf_counter() - start)
+
+
+def _tenant(letter: Letter) -> str | None:
+    return letter.event.tenant if letter.event else None

@@ -256,3 +256,15 @@ def test_a_start_elsewhere_is_a_new_one() -> None:
 def letters_of_records(store: MemoryStore) -> list[dict[str, object]]:
     """Dead letters without the marks."""
     return [dict(row) for row in letters(store) if row["pk"] != PARTITION]
+
+
+def test_a_provider_whose_days_cannot_even_be_marked_does_not_stop_the_shard() -> None:
+    """What the engine fails on may be a row of the provider itself."""
+    store, given = MemoryStore(), with_killer(Events(), subject="p2")
+    engine(store).run(given[:2], SHARD)
+    rows = store.tables[Table.ITEMS][ProviderKey(TENANT, "standard", "p2").pk()]
+    rows["working_hours#wh-2"]["body"] = "spoilt"
+    result = engine(store).run(given, SHARD)
+    assert result.rejects["processing_failed"] == 2  # those of p2
+    assert free(store, "p1") == ["10:00-12:00"]
+    assert {row["reason"] for row in letters_of_records(store)} == {"processing_failed"}

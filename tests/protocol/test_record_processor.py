@@ -16,7 +16,7 @@ from structlog.contextvars import clear_contextvars
 
 from kcl_app.engine.batch import BatchResult
 from kcl_app.metrics import WorkerMetrics
-from kcl_app.worker.record_processor import STATE_UNKNOWN, RecordProcessor
+from kcl_app.worker.record_processor import FIRST_SLICE, SLOW_SECONDS, STATE_UNKNOWN, RecordProcessor
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
 
@@ -357,3 +357,38 @@ def test_a_process_that_goes_by_itself_says_so_unless_a_checkpoint_has_proved_it
     child = Child()
     child.feed(INITIALIZE, process(record(1)), OK, {"action": "leaseLost"})
     assert not child.engine.survivals
+
+
+def sizes(child: Child) -> list[int]:
+    """Of the batches that ran."""
+    return [len(records) for records, _ in child.engine.ran]
+
+
+def test_many_records_are_run_in_slices_with_a_checkpoint_after_each() -> None:
+    """A process begins with few, and takes more at once as they turn out to be quick."""
+    child = Child()
+    many = [record(number) for number in range(1, 1001)]
+    answers = child.feed(INITIALIZE, process(*many), OK, OK, OK, OK)
+    assert sizes(child) == [FIRST_SLICE, 2 * FIRST_SLICE, 4 * FIRST_SLICE, 1000 - 7 * FIRST_SLICE]
+    ends = [FIRST_SLICE, 3 * FIRST_SLICE, 7 * FIRST_SLICE, 1000]
+    assert answers == [status("initialize"), *(checkpoint(end) for end in ends), status("processRecords")]
+    assert child.metric("scheduling_records_total", shard=SHARD) == 1000
+
+
+def test_slow_batches_get_smaller_so_that_each_try_gets_somewhere() -> None:
+    """A batch that takes longer than the daemon waits must not begin anew each time."""
+    child = Child(give_up_seconds=1e9)
+
+    class Slow(ScriptedEngine):
+        def run(self, records: Sequence[Record], origin: str) -> BatchResult:
+            child.slept.append(len(records) * 1.0)
+            return super().run(records, origin)
+
+        run_unproven = run
+
+    child.engine = Slow()
+    child.processor._engine = child.engine  # type: ignore[assignment]
+    child.feed(INITIALIZE, process(*(record(number) for number in range(1, 401))), *[OK] * 14)
+    assert sizes(child)[:4] == [128, 64, 32, 16]
+    assert max(sizes(child)[3:]) <= SLOW_SECONDS
+    assert sum(sizes(child)) == 400
