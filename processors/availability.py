@@ -13,8 +13,11 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date, time, timedelta
+from functools import lru_cache
+from itertools import islice
 
 from . import times
+from .errors import Reject
 from .items import (
     WEEKDAYS,
     Appointment,
@@ -29,6 +32,18 @@ from .items import (
 from .spans import Span, in_order
 from .times import Interval
 
+MAX_SPANS = 4000
+"""Spans of one provider-day: more would not fit into its document, and would take any amount of memory to make."""
+
+MAX_LINES = 5000
+"""Weekly hours and hours of dates that one provider-day is computed from."""
+
+MAX_PIECES = 50_000
+"""Pieces that times away may cut those lines into."""
+
+MAX_STEPS = 500_000
+"""Ends of appointments times offers over them: what the time that a provider-day takes grows with (half a second)."""
+
 OfferKey = tuple[str | None, tuple[str, ...]]
 Offered = tuple[int, int, int]
 """Start, end, places."""
@@ -41,6 +56,9 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
         day: the provider's local date.
         items: the provider's items; those that cannot touch the day may be left out. Their order does not matter.
         zone: the IANA time zone of the provider's calendar.
+
+    Raises:
+        Reject: the day has more in it than can be computed in a few seconds, or than fits into a document.
     """
     within = times.day_intervals(zone, day)
     if not within:
@@ -77,17 +95,30 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
         elif isinstance(body, DateOverride) and body.date is not None:
             overrides[body.date].append(body)
 
-    for body in live:
-        if isinstance(body, WorkingHours):
-            _offer_weekly(body, body.time_zone or zone, within, overrides.keys(), offers)
+    hours_of_dates = [body for bodies in overrides.values() for body in bodies]
+    weekly = [body for body in live if isinstance(body, WorkingHours)]
+    if sum(len(b.weekly) for b in weekly) + sum(len(b.hours) for b in hours_of_dates) > MAX_LINES:
+        raise Reject("too_large", f"the provider-day is made from more than {MAX_LINES} lines of hours")
+    pieces = 0
+    for body in weekly:
+        for offer, piece in _weekly_offers(body, body.time_zone or zone, within, overrides.keys()):
+            offers[offer].append(piece)
+            pieces += 1
+            if pieces > MAX_PIECES:
+                raise Reject(
+                    "too_large", f"the provider-day's hours are cut into more than {MAX_PIECES} pieces"
+                )
     for date_, bodies in overrides.items():
         if timedelta(0) <= day - date_ <= timedelta(1):
-            for body in bodies:
-                for hours in body.hours:
+            for override in bodies:
+                for hours in override.hours:
                     for low, high in _on_date(hours, date_, zone):
                         offers[hours.location_id, hours.service_types].append((low, high, hours.capacity))
 
-    return in_order(_sweep(offers, taken, blocked, within))
+    found = list(islice(_sweep(offers, taken, blocked, within), MAX_SPANS + 1))
+    if len(found) > MAX_SPANS:
+        raise Reject("document_too_large", f"the provider-day has more than {MAX_SPANS} spans")
+    return in_order(found)
 
 
 def _on_date(hours: Hours, day: date, zone: str) -> list[Interval]:
@@ -102,15 +133,11 @@ def _since_midnight(clock: time) -> int:
     return (clock.hour * 3600 + clock.minute * 60 + clock.second) * times.SECOND + clock.microsecond
 
 
-def _offer_weekly(
-    body: WorkingHours,
-    zone: str,
-    within: tuple[Interval, ...],
-    overridden: Iterable[date],
-    offers: dict[OfferKey, list[Offered]],
-) -> None:
-    """Add what weekly hours offer to `offers`, for all dates of theirs that can reach into the day."""
-    first, last = times.dates_read(zone, within[0][0], within[-1][1])
+def _weekly_offers(
+    body: WorkingHours, zone: str, within: tuple[Interval, ...], overridden: Iterable[date]
+) -> Iterator[tuple[OfferKey, Offered]]:
+    """What weekly hours offer, for all dates of theirs that can reach into the day."""
+    first, last = _dates_read(zone, within[0][0], within[-1][1])
     away = None
     for day in times.days_between(first - timedelta(days=1), last):
         if day in overridden:
@@ -123,16 +150,19 @@ def _offer_weekly(
         for hours in body.weekly:
             if weekday not in hours.days:
                 continue
-            intervals = _on_date(hours, day, zone)
+            intervals: Iterable[Interval] = _on_date(hours, day, zone)
             if body.not_available:
                 away = _away(body, zone, within) if away is None else away
-                intervals = list(_without(intervals, away))
+                intervals = _without(intervals, away)
             for low, high in intervals:
-                offers[hours.location_id, hours.service_types].append((low, high, hours.capacity))
+                yield (hours.location_id, hours.service_types), (low, high, hours.capacity)
+
+
+_dates_read = lru_cache(maxsize=4096)(times.dates_read)
 
 
 def _away(body: WorkingHours, zone: str, within: tuple[Interval, ...]) -> list[Interval]:
-    """The times in which these hours do not hold, near the day, sorted; open ends reach past it."""
+    """The times in which these hours do not hold, near the day, sorted and disjoint; open ends reach past it."""
     low, high = within[0][0] - 2 * times.DAY, within[-1][1] + 2 * times.DAY
     found = []
     for period in body.not_available:
@@ -145,15 +175,28 @@ def _away(body: WorkingHours, zone: str, within: tuple[Interval, ...]) -> list[I
             end = times.instant(period.end)
         elif period.last is not None:
             end = times.start_of_day(zone, period.last + timedelta(days=1))
-        if start < end:
+        if max(start, low) < min(end, high):
             found.append((start, end))
-    return sorted(found)
+    return _union(found)
+
+
+def _union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same times, sorted and disjoint."""
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _without(intervals: Iterable[Interval], taken_away: list[Interval]) -> Iterator[Interval]:
-    """`intervals` less the sorted intervals `taken_away`."""
+    """`intervals` less the intervals `taken_away`, which are sorted and disjoint."""
     for low, high in intervals:
-        for start, end in taken_away:
+        first = max(0, bisect_right(taken_away, (low,)) - 1)  # the one before may reach into it
+        for index in range(first, len(taken_away)):
+            start, end = taken_away[index]
             if start >= high:
                 break
             if end > low:
@@ -206,14 +249,17 @@ def _sweep(
     within: tuple[Interval, ...],
 ) -> Iterator[Span]:
     """Maximal runs with the same number of places left, offer by offer."""
-    full = 1 << 40  # more places than any offer has: a blocked time leaves none
+    most = max((number for offered in offers.values() for _, _, number in offered), default=0)
     taken_at, taken_count = _count(_clip(taken, within))
     blocked_at, blocked_count = _count(_clip(blocked, within))
     edges = sorted({*taken_at, *blocked_at})
     used = [
-        _value(taken_at, taken_count, when) + (full if _value(blocked_at, blocked_count, when) else 0)
+        # More are taken than there are, or the time is blocked: it is all one, none is left.
+        most if _value(blocked_at, blocked_count, when) else min(most, _value(taken_at, taken_count, when))
         for when in edges
     ]
+    edges, used = _changes(edges, used)
+    steps = 0
     for (location_id, service_types), offered in offers.items():
         clipped = [
             (low, high, number)
@@ -226,7 +272,11 @@ def _sweep(
         cuts = set(places_at)
         for low, high, number in zip(places_at, places_at[1:], places, strict=False):
             if number:  # where nothing is offered, nothing changes
-                cuts.update(edges[bisect_right(edges, low) : bisect_left(edges, high)])
+                inside = slice(bisect_right(edges, low), bisect_left(edges, high))
+                steps += inside.stop - inside.start
+                if steps > MAX_STEPS:
+                    raise Reject("too_large", "the provider-day has too many appointments in too many offers")
+                cuts.update(edges[inside])
         run_start, run_left = 0, 0
         for when in sorted(cuts):
             left = max(0, _value(places_at, places, when) - _value(edges, used, when))
@@ -236,6 +286,12 @@ def _sweep(
                         times.moment(run_start), times.moment(when), location_id, service_types, run_left
                     )
                 run_start, run_left = when, left
+
+
+def _changes(at: list[int], values: list[int]) -> Steps:
+    """The same step function, without the times at which it does not change."""
+    kept = [index for index, value in enumerate(values) if value != (values[index - 1] if index else 0)]
+    return [at[index] for index in kept], [values[index] for index in kept]
 
 
 def _value(at: list[int], values: list[int], when: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
@@ -27,6 +28,7 @@ class Calendar:
         self._items: dict[Name, Item] = {}
         self._days: dict[int, set[Name]] = defaultdict(set)
         self._wide: set[Name] = set()
+        self._zoned: list[Name] = []  # working_hours that name a zone, sorted
         for item in items:
             self.put(item)
 
@@ -44,6 +46,8 @@ class Calendar:
         self._items[name] = item
         if not item.body.counts:
             return
+        if _names_zone(item):
+            insort(self._zoned, name)
         days = _days(item)
         if days is None:
             self._wide.add(name)
@@ -57,6 +61,8 @@ class Calendar:
         old = self._items.pop(name, None)
         if old is None or not old.body.counts:
             return
+        if _names_zone(old):
+            del self._zoned[bisect_left(self._zoned, name)]
         days = _days(old)
         if days is None:
             self._wide.discard(name)
@@ -69,12 +75,11 @@ class Calendar:
 
     def zone(self, default: str) -> str:
         """The zone of the first working_hours item by id that names one, else `default`."""
-        named = [
-            (name, body.time_zone)
-            for name in self._wide
-            if isinstance(body := self._items[name].body, WorkingHours) and body.time_zone is not None
-        ]
-        return min(named)[1] if named else default
+        if not self._zoned:
+            return default
+        body = self._items[self._zoned[0]].body
+        assert isinstance(body, WorkingHours)  # nothing else names a zone
+        return body.time_zone or default
 
     def on(self, day: date, zone: str) -> list[Item]:
         """The items that can touch a local date, in the order of kind and id."""
@@ -83,6 +88,10 @@ class Calendar:
             for utc_day in range(low // times.DAY, (high - 1) // times.DAY + 1):
                 names |= self._days.get(utc_day, set())
         return [self._items[name] for name in sorted(names)]
+
+
+def _names_zone(item: Item) -> bool:
+    return isinstance(item.body, WorkingHours) and item.body.time_zone is not None
 
 
 def _days(item: Item) -> range | None:

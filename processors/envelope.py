@@ -105,7 +105,8 @@ class Event(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Event:
         if self.source.startswith("/tenants/"):
-            named = unquote(self.source.split("/")[2])
+            # What is no UTF-8 becomes lone surrogates, which no tenant's name holds.
+            named = unquote(self.source.split("/")[2], errors="surrogateescape")
             if named != self.tenant:
                 raise ValueError("source names another tenant than the attribute tenant does")
         if self.data is not None and self.data_base64 is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from pydantic import ValidationError
+from pydantic_core.core_schema import ErrorType
 
 REASONS = (
     "document_too_large",
@@ -59,17 +62,26 @@ _SAID = {
 """Words for people, for pydantic's types of errors that speak of Python."""
 
 
-def explain(error: ValidationError, within: str = "") -> str:
+_PYDANTICS = frozenset(get_args(ErrorType))
+"""All types that are pydantic's; a validator may raise errors of types of its own."""
+_MAY_QUOTE = frozenset({"assertion_error", "union_tag_invalid", "value_error"})
+"""Pydantic's types of errors whose words are a validator's own, or hold what was given."""
+
+
+def explain(error: ValidationError, within: str = "", *, ours: bool = True) -> str:
     """One line for a pydantic error: each wrong field with what is wrong, without the input's values.
 
     Args:
         error: of a validation.
         within: the field that was validated, as ``data``; in front of each name.
+        ours: whether the model is of this project, whose validators do not quote; a plugin's may.
     """
     parts = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
         field = ".".join([*([within] if within else []), *(str(part) for part in problem["loc"])])
         said = _SAID.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        if not ours and (problem["type"] in _MAY_QUOTE or problem["type"] not in _PYDANTICS):
+            said = "is not accepted"
         parts.append(f"{field}: {said}" if field else said)
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

@@ -131,6 +131,7 @@ ZoneName = Annotated[str, Field(max_length=64), AfterValidator(_zone_name)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 Codes = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+    Field(fail_fast=True),
     BeforeValidator(_offer_codes),
     Field(max_length=50),
 ]
@@ -162,7 +163,9 @@ class WeeklyHours(Hours):
     """Local hours on some days of the week."""
 
     days: Annotated[
-        tuple[Weekday, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+        tuple[Weekday, ...],
+        Field(fail_fast=True),
+        BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v),
     ] = Field(min_length=1, max_length=7)
 
 
@@ -186,6 +189,7 @@ class Period(_Value):
 
 
 def _list(value: object) -> object:
+    """For a strict tuple. Each list is validated up to its first fault (`fail_fast`): one may have 100,000 of them."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -229,8 +233,12 @@ class WorkingHours(Body):
     time_zone: ZoneName | None = None
     effective_from: BoundDate | None = None
     effective_until: BoundDate | None = None
-    weekly: Annotated[tuple[WeeklyHours, ...], BeforeValidator(_list)] = Field(default=(), max_length=1000)
-    not_available: Annotated[tuple[Period, ...], BeforeValidator(_list)] = Field(default=(), max_length=1000)
+    weekly: Annotated[tuple[WeeklyHours, ...], Field(fail_fast=True), BeforeValidator(_list)] = Field(
+        default=(), max_length=1000
+    )
+    not_available: Annotated[tuple[Period, ...], Field(fail_fast=True), BeforeValidator(_list)] = Field(
+        default=(), max_length=1000
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> WorkingHours:
@@ -248,7 +256,9 @@ class DateOverride(Body):
     kind: ClassVar[str] = "date_override"
     status: ActiveStatus = "active"
     date: LocalDate | None = None
-    hours: Annotated[tuple[Hours, ...], BeforeValidator(_list)] = Field(default=(), max_length=1000)
+    hours: Annotated[tuple[Hours, ...], Field(fail_fast=True), BeforeValidator(_list)] = Field(
+        default=(), max_length=1000
+    )
 
     @model_validator(mode="after")
     def _dated(self) -> DateOverride:
@@ -391,7 +401,9 @@ class Availability(Body):
     kind: ClassVar[str] = "availability"
     status: ActiveStatus = "active"
     date: LocalDate
-    spans: Annotated[tuple[AvailableSpan, ...], BeforeValidator(_list)] = Field(default=(), max_length=5000)
+    spans: Annotated[tuple[AvailableSpan, ...], Field(fail_fast=True), BeforeValidator(_list)] = Field(
+        default=(), max_length=5000
+    )
 
     @model_validator(mode="after")
     def _disjoint(self) -> Availability:

@@ -14,10 +14,14 @@ MAX_ENCODED_ID = 900
 """Bytes of one percent-encoded id: a DynamoDB sort key holds 1,024."""
 
 
+_NOT_AS_THEY_ARE = {"-": "%2D", ".": "%2E", "..": "%2E%2E"}
+"""``-`` is the partition of dead letters of no tenant, and in an S3 key the others could be taken for folders."""
+
+
 @lru_cache(maxsize=65536)
 def encode_part(text: str) -> str:
-    """One key part, percent-encoded; only letters, digits and ``-._~`` stay as they are."""
-    return quote(text, safe="")
+    """One key part, percent-encoded; only letters, digits and ``-._~`` stay as they are (none of these alone)."""
+    return _NOT_AS_THEY_ARE.get(text) or quote(text, safe="")
 
 
 class ProviderKey(NamedTuple):

@@ -12,7 +12,7 @@ from amazon_kclpy import kcl
 from amazon_kclpy.v3 import processor
 from prometheus_client import CollectorRegistry
 
-from kcl_app import logs, settings
+from kcl_app import logs, settings, wiring
 from kcl_app.metrics import WorkerMetrics
 
 
@@ -55,6 +55,6 @@ class Counting(processor.RecordProcessorBase):  # type: ignore[misc] # kclpy has
 if __name__ == "__main__":
     for ignored in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
-    logs.configure(settings.load().log)
+    logs.configure(settings.load().log, seal=wiring.log_seal())
     logs.log_uncaught()
     kcl.KCLProcess(Counting(WorkerMetrics(CollectorRegistry()))).run()

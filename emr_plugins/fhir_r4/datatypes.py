@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 from datetime import date, datetime, time
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -85,6 +85,11 @@ class DateTime(NamedTuple):
         return DateTime(day, day, self.instant) if day else self
 
 
+T = TypeVar("T")
+
+Many = Annotated[list[T], Field(fail_fast=True)]
+"""A list, validated up to its first fault: there may be 100,000 of them."""
+
 FhirId = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
 FhirCode = Annotated[str, Field(min_length=1, max_length=256)]
 FhirDateTime = Annotated[DateTime, PlainValidator(_date_time)]
@@ -117,7 +122,7 @@ class Coding(FhirElement):
 
 
 class CodeableConcept(FhirElement):
-    coding: list[Coding] = []
+    coding: Many[Coding] = []
 
 
 class Reference(FhirElement):

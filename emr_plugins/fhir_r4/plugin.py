@@ -41,7 +41,7 @@ from emr_plugins.api import (
 )
 from processors.errors import explain
 
-from .datatypes import FhirElement, named_in, wrong
+from .datatypes import FhirElement, Many, named_in, wrong
 from .resources import READERS, Actor
 
 _OBJECT = TypeAdapter(dict[str, Any])
@@ -127,7 +127,7 @@ class _Entry(FhirElement):
 
 
 class _Bundle(FhirElement):
-    entry: list[_Entry] = []
+    entry: Many[_Entry] = []
 
 
 def _change(resource: dict[str, Any], subject: str | None, deleted: bool, context: Context) -> ItemChange:

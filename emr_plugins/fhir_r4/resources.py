@@ -32,6 +32,7 @@ from .datatypes import (
     FhirId,
     FhirPeriod,
     FhirTime,
+    Many,
     Meta,
     Reference,
     named_in,
@@ -86,7 +87,7 @@ class SlotResource(Resource):
 
     status: Literal["free", "busy", "busy-unavailable", "busy-tentative", "entered-in-error"]
     schedule: Reference = Reference()
-    service_type: list[CodeableConcept] = []
+    service_type: Many[CodeableConcept] = []
     start: Instant | None = None
     end: Instant | None = None
 
@@ -104,7 +105,7 @@ class ScheduleResource(Resource):
     """FHIR R4 Schedule."""
 
     active: bool = True
-    extension: list[Extension] = []
+    extension: Many[Extension] = []
 
     def content(self, subject: str | None, context: Context) -> Content:
         status: Literal["active", "cancelled"] = "active" if self.active else "cancelled"
@@ -140,7 +141,7 @@ class AppointmentResource(Resource):
     start: Instant | None = None
     end: Instant | None = None
     minutes_duration: Annotated[int, Field(gt=0, lt=2**31)] | None = None
-    participant: list[_Participant] = []
+    participant: Many[_Participant] = []
 
     def content(self, subject: str | None, context: Context) -> Content:
         booked: list[str] = []
@@ -169,7 +170,7 @@ class _AvailableTime(FhirElement):
     at all (only an extension) offers nothing, and one that contradicts itself is refused rather than guessed at.
     """
 
-    days_of_week: Annotated[list[Weekday], Field(min_length=1)] | None = None
+    days_of_week: Annotated[Many[Weekday], Field(min_length=1)] | None = None
     all_day: bool | None = None
     available_start_time: FhirTime | None = None
     available_end_time: FhirTime | None = None
@@ -224,10 +225,10 @@ class PractitionerRoleResource(Resource):
     active: bool = True
     period: FhirPeriod = FhirPeriod()
     practitioner: Reference = Reference()
-    location: list[Reference] = []
-    available_time: Annotated[list[_AvailableTime], Field(max_length=1000)] = []
-    not_available: Annotated[list[_NotAvailable], Field(max_length=1000)] = []
-    extension: list[Extension] = []
+    location: Many[Reference] = []
+    available_time: Annotated[Many[_AvailableTime], Field(max_length=1000)] = []
+    not_available: Annotated[Many[_NotAvailable], Field(max_length=1000)] = []
+    extension: Many[Extension] = []
 
     def content(self, subject: str | None, context: Context) -> Content:
         named = _zone(self.extension)

@@ -183,8 +183,10 @@ def test_every_reason_is_in_the_table_and_nothing_else() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
+    from emr_plugins.answers import MAX_EVENT_PROVIDERS
     from emr_plugins.host import MAX_CHANGES, MAX_PROVIDERS
     from kcl_app.engine.upserting import MAX_HOLDERS
+    from processors.availability import MAX_LINES, MAX_PIECES, MAX_SPANS, MAX_STEPS
     from processors.decoding import MAX_BODY_BYTES, MAX_ENCODED_TENANT
     from processors.keys import MAX_ENCODED_ID
 
@@ -202,6 +204,11 @@ def test_the_limits_are_those_of_the_code() -> None:
         "an id of an item or a provider": f"256 characters, and {MAX_ENCODED_ID} bytes when percent-encoded",
         "a tenant when percent-encoded": f"{MAX_ENCODED_TENANT:,} bytes",
         "the fields of one item as stored": f"{MAX_BODY_BYTES // 1024} KiB",
+        "providers that one event names": f"{MAX_EVENT_PROVIDERS:,}",
+        "spans that one provider-day comes to": f"{MAX_SPANS:,}",
+        "lines of hours that one provider-day is made from": f"{MAX_LINES:,}, cut into {MAX_PIECES:,}"
+        " pieces by times away",
+        "appointments of one provider-day": f"{MAX_STEPS:,}, counted once for each offer that they lie in",
     }
     assert expected.items() <= shown.items()
 

@@ -54,7 +54,7 @@ def test_tables_have_the_settings_names_string_keys_backups_and_encryption(
     ]
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert table["SSESpecification"]["SSEEnabled"] is True
+    assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
 
 
 def test_everything_expires_by_expires_at_but_who_is_known() -> None:
