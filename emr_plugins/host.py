@@ -5,36 +5,32 @@ Everything that can be wrong with an event or with a plugin's answer comes out a
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from processors import times
-from processors.envelope import CONTROL_CHARACTERS, Event
-from processors.errors import REASONS, Reject, explain
-from processors.impacts import Change, intervals_of
-from processors.items import BODIES, Availability, Item, ItemChange
-from processors.keys import MAX_ENCODED_ID, ProviderKey, encode_part
-from processors.revisions import MAX_VERSION
-from processors.spans import Span, check_spans
+from processors.envelope import Event
+from processors.errors import Reject, explain
+from processors.impacts import Change
+from processors.items import Availability, Item, ItemChange
+from processors.keys import ProviderKey
+from processors.quoting import without_quotes
+from processors.spans import Span
 from processors.times import Interval
 
+from .answers import MAX_CHANGES, MAX_PROVIDERS, checked_changes, checked_impact, checked_spans, gone_through
 from .api import Context
+from .breaker import Breakers, Call
+from .calls import Failed, PluginCalls, Timer
 from .registry import LoadedPlugin, Registry
 from .standard import RESERVED_TYPES
+from .time_limit import TimeLimit
 
-MAX_PROVIDERS = 50
-"""Providers that one item may name: their copies are written in one DynamoDB transaction, which holds 100."""
-
-MAX_CHANGES = 1000
-"""Items that one event may change."""
+__all__ = ["MAX_CHANGES", "MAX_PROVIDERS", "InvalidSettings", "PluginHost", "Tenant"]
 
 MAX_DETAIL = 1000
 """Characters of what a plugin says of a reject."""
@@ -61,8 +57,14 @@ class InvalidSettings(ValueError):  # noqa: N818
         self.why = why
 
 
-Timer = Callable[[str, str], AbstractContextManager[Any]]
-"""Measures a call: plugin name, method."""
+MAX_NAME = 256
+"""Characters of a subject that tell one provider from another: nobody's breaker needs more."""
+
+_OF_INPUT = frozenset(
+    {"document_too_large", "invalid_data", "invalid_envelope", "not_json", "too_large", "too_many_items"}
+)
+"""Reasons that a plugin may give: reasons are labels of metrics, and the others say what became of the plugin
+itself."""
 
 
 class PluginHost:
@@ -72,14 +74,24 @@ class PluginHost:
         registry: the plugins that run.
         tenant: a tenant's settings by name; None for one whose events are not taken.
         timer: measures each call.
+        limit: of the time that a call may take; none if None.
+        breakers: say which plugins are suspended; none ever is if None.
+        failed: told of each call that failed.
     """
 
     def __init__(
-        self, registry: Registry, tenant: Callable[[str], Tenant | None], timer: Timer | None = None
+        self,
+        registry: Registry,
+        tenant: Callable[[str], Tenant | None],
+        timer: Timer | None = None,
+        *,
+        limit: TimeLimit | None = None,
+        breakers: Breakers | None = None,
+        failed: Failed | None = None,
     ) -> None:
         self.registry = registry
         self._tenant = tenant
-        self._timer: Timer = timer or (lambda plugin, method: nullcontext())
+        self._calls = PluginCalls(timer, limit, breakers, failed)
         self._settings: dict[tuple[str, str], tuple[Tenant, BaseModel]] = {}
 
     def check_settings(self, tenants: Iterable[str]) -> None:
@@ -117,22 +129,13 @@ class PluginHost:
         if loaded is None:
             raise Reject("unknown_emr", "type: the plugin of the standard format does not run")
         context = self._ready(event.tenant, event.emr, loaded, None)
-        try:
-            with self._timer(loaded.name, "decode"):
-                returned: object = loaded.plugin.decode(event, context)
-                if not isinstance(returned, Iterable):
-                    raise Reject(
-                        "plugin_nonsense", f"plugin {loaded.name}: decode returned nothing to go through"
-                    )
-                # One more than may be: an iterator without an end must come to one.
-                changes = tuple(islice(returned, MAX_CHANGES + 1))
-        except Reject as reject:
-            raise _bounded(reject) from None
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin that exits must not take the shard along
-            raise _failure(loaded.name, "decode", error) from None
-        return _checked_changes(loaded.name, changes)
+        own = _is_own(loaded)
+        return self._calls.make(
+            Call(loaded.name, "decode", event.tenant, (event.subject or event.id)[:MAX_NAME]),
+            lambda: gone_through(loaded.plugin.decode(event, context)),
+            lambda changes: checked_changes(changes, own),
+            lambda reject: _bounded(reject, None if own else event),
+        )
 
     def zone(self, tenant: str) -> str:
         """A tenant's time zone."""
@@ -153,36 +156,47 @@ class PluginHost:
                 return ()
         try:
             context = self._ready(provider.tenant, provider.emr, loaded, zone)
-            with self._timer(loaded.name, "impact"):
-                return intervals_of(loaded.plugin.impact(change, context))
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # a plugin that exits must not take the shard along
+            return self._calls.make(
+                Call(loaded.name, "impact", provider.tenant, provider.provider),
+                lambda: loaded.plugin.impact(change, context),
+                checked_impact,
+                _bounded,
+            )
+        except Reject:
             return None
 
     def spans(self, provider: ProviderKey, zone: str, day: date, items: Sequence[Item]) -> tuple[Span, ...]:
         """The spans of a provider-day, checked.
 
         Raises:
-            Reject: the plugin failed, or returned what cannot be.
+            Reject: the plugin failed, returned what cannot be, or cannot compute them.
         """
         loaded = self._by_emr(provider.emr)
         if loaded is None:
             raise Reject("unknown_emr", "no installed plugin computes this provider's spans")
         context = self._ready(provider.tenant, provider.emr, loaded, zone)
-        try:
-            with self._timer(loaded.name, "spans"):
-                spans = loaded.plugin.spans(day, items, context)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin that exits must not take the shard along
-            raise _failure(loaded.name, "spans", error) from None
         # What the source has calculated itself is the answer as it is, even where its idea of the day is another.
         given = any(
             isinstance(item.body, Availability) and item.body.counts and item.body.date == day
             for item in items
         )
-        return check_spans(spans, None if given else times.day_intervals(zone, day))
+        within = None if given else times.day_intervals(zone, day)
+        return self._calls.make(
+            Call(loaded.name, "spans", provider.tenant, provider.provider),
+            lambda: loaded.plugin.spans(day, items, context),
+            lambda spans: checked_spans(spans, within),
+            _bounded,
+        )
+
+    def cannot_compute(self, provider: ProviderKey) -> str | None:
+        """Why no span of a provider can be computed by this process at all; None where nothing is known against it."""
+        if (loaded := self._by_emr(provider.emr)) is None:
+            return f"no plugin {provider.emr} runs here{self._refusal(provider.emr)}"
+        try:
+            self._ready(provider.tenant, provider.emr, loaded, None)
+        except Reject as reject:
+            return reject.detail
+        return None
 
     def version(self, emr: str) -> tuple[str, str]:
         """Name and version of the plugin that computes an EMR's spans."""
@@ -212,68 +226,44 @@ class PluginHost:
         cached = self._settings.get((tenant, loaded.name))
         if cached is None or cached[0] is not found:
             try:
-                settings = loaded.plugin.Settings.model_validate(dict(found.plugins.get(loaded.name, {})))
+                given = dict(found.plugins.get(loaded.name, {}))
+                settings = self._calls.limited(lambda: loaded.plugin.Settings.model_validate(given))
             except ValidationError as error:
-                raise InvalidSettings(f"tenants.{tenant}.plugins.{loaded.name}", explain(error)) from None
+                why = explain(error, ours=_is_own(loaded))  # they may be secret
+                raise InvalidSettings(f"tenants.{tenant}.plugins.{loaded.name}", why) from None
+            except Exception as error:  # a validator of the plugin's own
+                why = f"the plugin fails to read them ({type(error).__name__})"
+                raise InvalidSettings(f"tenants.{tenant}.plugins.{loaded.name}", why) from None
             if len(self._settings) > 10_000:  # tenants may be whatever events say
                 self._settings.clear()
             cached = self._settings[tenant, loaded.name] = (found, settings)
         return Context(tenant, emr, zone or found.time_zone, cached[1])
 
 
-def _failure(plugin: str, method: str, error: BaseException) -> Reject:
-    """A plugin raised: which type and at which line, but not its message, which may hold input."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
-    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return Reject("plugin_failed", f"plugin {plugin}: {method} raised {type(error).__name__}{at}")
+def _is_own(loaded: LoadedPlugin) -> bool:
+    """Whether a plugin is built in: those are known not to quote what they reject, and to validate what they make."""
+    return type(loaded.plugin).__module__.startswith("emr_plugins.")
 
 
-def _bounded(reject: Reject) -> Reject:
-    """A plugin's reject, with a reason of the fixed list: reasons are labels of metrics."""
-    detail = str(reject.detail)[:MAX_DETAIL]
-    if reject.reason in REASONS:
-        return Reject(reject.reason, detail)
-    return Reject("invalid_data", detail)
+def _bounded(reject: Reject, event: Event | None = None) -> Reject:
+    """A plugin's reject, as it may be stored: with a reason of the fixed list, and no quotes of the event.
+
+    Args:
+        reject: what it raised.
+        event: what it may quote.
+    """
+    detail = str(reject.detail)[:MAX_DETAIL].encode("utf-8", "replace").decode("utf-8")
+    if event is not None:
+        detail = without_quotes(detail, event.data if event.data_base64 is None else _decoded(event))
+    reason = str(reject.reason)
+    return Reject(reason if reason in _OF_INPUT else "invalid_data", detail)
 
 
-def _checked_changes(plugin: str, changes: tuple[object, ...]) -> tuple[ItemChange, ...]:
-    def nonsense(what: str) -> Reject:
-        return Reject("plugin_nonsense", f"plugin {plugin}: decode returned {what}")
-
-    if len(changes) > MAX_CHANGES:
-        raise Reject("too_large", f"the event changes more than {MAX_CHANGES} items")
-    seen: set[tuple[str, str]] = set()
-    checked: list[ItemChange] = []
-    for change in changes:
-        if not isinstance(change, ItemChange):
-            raise nonsense("something other than ItemChange")
-        if BODIES.get(change.kind) is not type(change.body):  # else it could not be read back
-            raise nonsense("a body that is none of the API's")
-        if not isinstance(change.version, int) or isinstance(change.version, bool):
-            raise nonsense("a version that is not an integer")
-        if not 0 <= change.version < MAX_VERSION:
-            raise Reject("invalid_data", f"version: must lie between 0 and {MAX_VERSION - 1}")
-        if not isinstance(change.providers, tuple):
-            raise nonsense("providers that are not a tuple")
-        if len(change.providers) > MAX_PROVIDERS:
-            raise Reject("too_large", f"the item names more than {MAX_PROVIDERS} providers")
-        for what, text in [
-            ("an id", change.id),
-            *(("a provider id", provider) for provider in change.providers),
-        ]:
-            if not isinstance(text, str) or not text:
-                raise nonsense(f"{what} that is not a text")
-            if CONTROL_CHARACTERS.search(text):
-                raise Reject("invalid_data", f"{what} holds control characters")
-            if len(text) > 256 or len(encode_part(text)) > MAX_ENCODED_ID:
-                raise Reject("too_large", f"{what} is too long")
-        if not change.providers and change.body.counts:
-            raise nonsense("an item of no provider that is not withdrawn")
-        if (change.kind, change.id) in seen:
-            raise nonsense("two changes of one item")
-        seen.add((change.kind, change.id))
-        checked.append(change)
-    return tuple(checked)
+def _decoded(event: Event) -> Any:
+    try:
+        return event.payload()
+    except Reject:
+        return event.data_base64
 
 
 def _document(provider: ProviderKey, change: Change) -> dict[str, Any]:

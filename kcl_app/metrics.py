@@ -111,6 +111,33 @@ STORE_THROTTLES = _counter(
 STORES_AVAILABLE = _gauge(
     "scheduling_stores_available", "1 while the shard's stores answer, 0 while they do not.", "shard"
 )
+PLUGIN_FAILURES = _counter(
+    "scheduling_plugin_failures_total",
+    "Calls into plugins that failed: raised, nonsense, timeout, or refused while suspended.",
+    "plugin",
+    "method",
+    "outcome",
+)
+PLUGIN_SUSPENDED = _gauge(
+    "scheduling_plugin_suspended",
+    "Suspensions of plugins in force, for a provider, a tenant or all; 0 is none.",
+    "plugin",
+    "method",
+    "scope",
+)
+PLUGIN_SUSPENSIONS = _counter(
+    "scheduling_plugin_suspensions_total",
+    "Suspensions of plugins that began, for a provider, a tenant or all.",
+    "plugin",
+    "method",
+    "scope",
+)
+BATCHES_BISECTED = _counter(
+    "scheduling_batches_bisected_total", "Batches halved to find a record on which the engine fails."
+)
+KILLER_RECORDS = _counter(
+    "scheduling_killer_records_total", "Records set aside because they ended processes of the worker."
+)
 PLUGINS_REFUSED = _gauge("scheduling_plugins_refused", "Installed plugins that could not be loaded.")
 
 WORKER: tuple[Declaration, ...] = (
@@ -132,6 +159,11 @@ WORKER: tuple[Declaration, ...] = (
     STORE_CALLS,
     STORE_THROTTLES,
     STORES_AVAILABLE,
+    PLUGIN_FAILURES,
+    PLUGIN_SUSPENDED,
+    PLUGIN_SUSPENSIONS,
+    BATCHES_BISECTED,
+    KILLER_RECORDS,
     PLUGINS_REFUSED,
 )
 
@@ -140,7 +172,8 @@ class WorkerMetrics:
     """What a child counts.
 
     Gauges have the mode ``livemostrecent``: of several children that know a shard the last to speak is believed, and
-    a dead child's word is gone; so no ``pid`` label is needed to tell them apart.
+    a dead child's word is gone; so no ``pid`` label is needed to tell them apart. Suspensions are each child's own,
+    so they are added up.
 
     Args:
         registry: what the metrics register with; each instance needs one of its own. Where the environment names
@@ -151,14 +184,10 @@ class WorkerMetrics:
         def counter(metric: Declaration) -> Counter:
             return Counter(metric.name, metric.help, metric.labels, registry=registry)
 
-        def gauge(metric: Declaration) -> Gauge:
-            return Gauge(
-                metric.name,
-                metric.help,
-                metric.labels,
-                registry=registry,
-                multiprocess_mode="livemostrecent",
-            )
+        def gauge(
+            metric: Declaration, mode: Literal["livemostrecent", "livesum"] = "livemostrecent"
+        ) -> Gauge:
+            return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode=mode)
 
         def histogram(metric: Declaration) -> Histogram:
             return Histogram(
@@ -183,6 +212,11 @@ class WorkerMetrics:
         self.store_calls = counter(STORE_CALLS)
         self.store_throttles = counter(STORE_THROTTLES)
         self.stores_available = gauge(STORES_AVAILABLE)
+        self.plugin_failures = counter(PLUGIN_FAILURES)
+        self.plugin_suspended = gauge(PLUGIN_SUSPENDED, "livesum")
+        self.plugin_suspensions = counter(PLUGIN_SUSPENSIONS)
+        self.batches_bisected = counter(BATCHES_BISECTED)
+        self.killer_records = counter(KILLER_RECORDS)
         self.plugins_refused = gauge(PLUGINS_REFUSED)
         # Counters that are there from the start: an increase from nothing to one would go unseen.
         for outcome in ("applied", "superseded", "replayed", "rejected"):

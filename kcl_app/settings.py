@@ -170,12 +170,38 @@ class TenantSettings(_Section):
 
 
 class PluginSettings(_Section):
-    """Which installed plugins may run."""
+    """Which installed plugins may run, and what becomes of one that fails."""
 
     allow: tuple[str, ...] | None = Field(
         None,
         description="Names of the plugins to load, besides `standard`, which is always there. All that are installed "
         "if unset.",
+    )
+    call_seconds: float = Field(
+        5,
+        ge=0.1,
+        le=30,
+        description="How long one call into a plugin may take. After it the call is interrupted, and its event or "
+        "provider-day fails.",
+    )
+    suspend_after_failures: int = Field(
+        20,
+        ge=2,
+        description="Providers that a plugin fails for, one after the other, until it is suspended for their tenant; "
+        "and tenants, until it is for all.",
+    )
+    suspend_after_timeouts: int = Field(
+        2,
+        ge=1,
+        description="Calls that take too long until a plugin is suspended for their provider; three times as many "
+        "until it is for their tenant, six times until it is for all.",
+    )
+    suspension_seconds: PositiveFloat = Field(
+        30,
+        description="How long a plugin is suspended until it is tried again. Each further time is twice as long.",
+    )
+    longest_suspension_seconds: PositiveFloat = Field(
+        600, description="The longest time until a suspended plugin is tried again."
     )
 
 

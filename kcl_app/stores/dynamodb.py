@@ -3,6 +3,11 @@
 Conditional writes go 25 to a call by BatchExecuteStatement (PartiQL): each statement has its own condition and its own
 outcome, at the write units of single writes and a fraction of their client cost. An INSERT fails on a key that is
 there and an UPDATE … WHERE on one that is not, which is just what `Put.expect` says.
+
+A write that is sent again after its answer was lost, here or within botocore, may find itself written, and is then
+told to be in conflict. That is safe, since whoever meets a conflict reads again and decides again: a revision equal to
+one's own is a replay, a document of one's own is computed once more, and a letter that is there is sent. A transaction
+is sent again with the same token (botocore adds it), so DynamoDB itself knows it.
 """
 
 from __future__ import annotations
@@ -14,11 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from processors.errors import Fatal, Retry
+from processors.errors import Retry
 
 from .base import Blobs, Key, Outcome, Put, Row, Store, Table, Value
+from .recovery import BUSY, CONFLICT, code_of, is_busy, raise_if_never_sent, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -29,36 +35,9 @@ STATEMENTS = 25
 BATCH_GET = 100
 ATTEMPTS = 6
 """Tries of a throttled statement before the batch as a whole waits."""
-
-_THROTTLED = frozenset(
-    {
-        "ThrottlingException",
-        "ThrottlingError",
-        "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "TransactionConflict",  # a transaction of another worker holds the row: its outcome decides ours
-        "TransactionConflictException",
-        "TransactionInProgressException",
-        "LimitExceededException",
-        "InternalServerError",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-    }
-)
-_REFUSED = frozenset(
-    {"ConditionalCheckFailed", "ConditionalCheckFailedException", "DuplicateItem", "DuplicateItemException"}
-)
-_FATAL = frozenset(
-    {
-        "AccessDeniedException",
-        "AccessDenied",
-        "UnrecognizedClientException",
-        "InvalidSignatureException",
-        "ResourceNotFoundException",
-        "ResourceNotFound",
-    }
-)
+PATIENCE_SECONDS = 60.0
+"""How long one call is tried again. With what the last try may take (botocore's two connections and two answers, at the
+limits that `aws.connect_timeout_seconds` and `aws.read_timeout_seconds` set), no call takes longer than two minutes."""
 
 Observe = Callable[[str, str], None]
 """Told of each call: operation, and `ok`, `throttled`, `conflict` or `lost`."""
@@ -73,6 +52,7 @@ class DynamoDBStore(Store):
         observe: told of each call, for metrics.
         parallel: how many write calls may be under way at once.
         sleep: waits between tries, in seconds.
+        monotonic: a clock for durations, in seconds.
     """
 
     def __init__(
@@ -82,8 +62,10 @@ class DynamoDBStore(Store):
         observe: Observe | None = None,
         parallel: int = 4,
         sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        self._monotonic = monotonic
         self._names = {table: names[table.setting] for table in Table}
         self._observe: Observe = observe or (lambda operation, outcome: None)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="dynamodb")
@@ -165,19 +147,18 @@ class DynamoDBStore(Store):
     def _write_chunk(self, puts: Sequence[Put]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
         pending = list(range(len(puts)))
-        for attempt in range(ATTEMPTS):
+        for attempt in self._tries():
             statements = [self._statement(puts[index]) for index in pending]
             try:
                 answer = self._client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
             except ClientError as error:
-                if _code(error) in _THROTTLED:
+                if is_busy(error):
                     self._observe("BatchExecuteStatement", "throttled")
                     self._wait(attempt)
                     continue
-                raise _translated("BatchExecuteStatement", error) from error
-            except (EndpointConnectionError, ConnectTimeoutError) as error:
-                raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
-            except BotoCoreError:
+                raise translated("DynamoDB", "BatchExecuteStatement", code_of(error)) from error
+            except BotoCoreError as error:
+                raise_if_never_sent("DynamoDB", error)
                 self._observe("BatchExecuteStatement", "lost")
                 outcomes.update(dict.fromkeys(pending, Outcome.UNKNOWN))
                 return [outcomes[index] for index in range(len(puts))]
@@ -186,14 +167,15 @@ class DynamoDBStore(Store):
                 problem = response.get("Error")
                 if problem is None:
                     outcomes[index] = Outcome.APPLIED
-                elif (code := problem.get("Code", "")) in _REFUSED:
+                elif (code := problem.get("Code", "")) in CONFLICT:
                     outcomes[index] = Outcome.CONFLICT
-                elif code in _THROTTLED:
+                elif code in BUSY:
                     throttled.append(index)
                 elif "size" in problem.get("Message", "").lower():
                     outcomes[index] = Outcome.TOO_LARGE
                 else:
-                    raise Fatal(f"DynamoDB refused a write to {self._names[puts[index].table]}: {code}")
+                    where = f"a write to {self._names[puts[index].table]}"
+                    raise translated("DynamoDB", where, code)
             self._observe("BatchExecuteStatement", "throttled" if throttled else "ok")
             if not throttled:
                 return [outcomes[index] for index in range(len(puts))]
@@ -233,11 +215,11 @@ class DynamoDBStore(Store):
                 }
             item = {name: _value(value) for name, value in put.row.items()}
             items.append({"Put": {"TableName": self._names[put.table], "Item": item, **condition}})
-        for attempt in range(ATTEMPTS):
+        for attempt in self._tries():
             try:
                 self._client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
             except ClientError as error:
-                code = _code(error)
+                code = code_of(error)
                 if code == "TransactionCanceledException":
                     reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
                     if reasons & {"ConditionalCheckFailed", "TransactionConflict"} or not reasons - {
@@ -250,13 +232,12 @@ class DynamoDBStore(Store):
                         return Outcome.TOO_LARGE
                 elif code == "ValidationException":
                     return Outcome.TOO_LARGE
-                elif code not in _THROTTLED:
-                    raise _translated("TransactWriteItems", error) from error
+                elif not is_busy(error):
+                    raise translated("DynamoDB", "TransactWriteItems", code_of(error)) from error
                 self._observe("TransactWriteItems", "throttled")
                 self._wait(attempt)
-            except (EndpointConnectionError, ConnectTimeoutError) as error:
-                raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
-            except BotoCoreError:
+            except BotoCoreError as error:
+                raise_if_never_sent("DynamoDB", error)
                 self._observe("TransactWriteItems", "lost")
                 return Outcome.UNKNOWN
             else:
@@ -272,21 +253,20 @@ class DynamoDBStore(Store):
             "ExpressionAttributeNames": {"#v": table.version},
             "ExpressionAttributeValues": {":v": {"S": expect}},
         }
-        for attempt in range(ATTEMPTS):
+        for attempt in self._tries():
             try:
                 self._client.delete_item(**request)
             except ClientError as error:
-                code = _code(error)
-                if code in _REFUSED:
+                code = code_of(error)
+                if code in CONFLICT:
                     self._observe("DeleteItem", "conflict")
                     return Outcome.CONFLICT
-                if code not in _THROTTLED:
-                    raise _translated("DeleteItem", error) from error
+                if not is_busy(error):
+                    raise translated("DynamoDB", "DeleteItem", code_of(error)) from error
                 self._observe("DeleteItem", "throttled")
                 self._wait(attempt)
-            except (EndpointConnectionError, ConnectTimeoutError) as error:
-                raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
-            except BotoCoreError:
+            except BotoCoreError as error:
+                raise_if_never_sent("DynamoDB", error)
                 self._observe("DeleteItem", "lost")
                 return Outcome.UNKNOWN
             else:
@@ -296,21 +276,30 @@ class DynamoDBStore(Store):
 
     def _call(self, operation: str, function: Callable[..., Any], request: dict[str, Any]) -> Any:
         """A read, tried again while it is throttled."""
-        for attempt in range(ATTEMPTS):
+        for attempt in self._tries():
             try:
                 answer = function(**request)
             except ClientError as error:
-                if _code(error) not in _THROTTLED:
-                    raise _translated(operation, error) from error
+                if not is_busy(error):
+                    raise translated("DynamoDB", operation, code_of(error)) from error
                 self._observe(operation, "throttled")
                 self._wait(attempt)
             except BotoCoreError as error:
+                raise_if_never_sent("DynamoDB", error)
                 self._observe(operation, "lost")
                 raise Retry(f"DynamoDB cannot be reached ({type(error).__name__})") from error
             else:
                 self._observe(operation, "ok")
                 return answer
         raise Retry(f"DynamoDB throttles reads ({operation})")
+
+    def _tries(self) -> Iterator[int]:
+        """Numbers of tries of one call, as long as there is patience."""
+        start = self._monotonic()
+        for attempt in range(ATTEMPTS):
+            if attempt and self._monotonic() - start > PATIENCE_SECONDS:
+                return
+            yield attempt
 
     def _wait(self, attempt: int) -> None:
         """Exponential backoff with full jitter, 50 ms to 3 s."""
@@ -338,7 +327,7 @@ class S3Blobs(Blobs):
             try:
                 data: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             except ClientError as error:
-                if _code(error) == "NoSuchKey":
+                if code_of(error) == "NoSuchKey":
                     return None
                 raise
             return data
@@ -352,11 +341,9 @@ class S3Blobs(Blobs):
         try:
             yield
         except ClientError as error:
-            code = _code(error)
-            if code in _FATAL or code == "NoSuchBucket":
-                raise Fatal(f"S3 bucket {self._bucket}: {code}") from error
-            raise Retry(f"S3 cannot {what} ({code})") from error
+            raise translated(f"S3 bucket {self._bucket}", f"to {what}", code_of(error)) from error
         except BotoCoreError as error:
+            raise_if_never_sent("S3", error)
             raise Retry(f"S3 cannot be reached ({type(error).__name__})") from error
 
 
@@ -368,19 +355,6 @@ def _only(attributes: Sequence[str] | None) -> dict[str, Any]:
         "ProjectionExpression": ", ".join(f"#{index}" for index in range(len(attributes))),
         "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(attributes)},
     }
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _translated(operation: str, error: ClientError) -> Retry | Fatal:
-    code = _code(error)
-    if code in _FATAL:
-        return Fatal(
-            f"DynamoDB refuses {operation}: {code}; see that the tables and the role's permissions are there"
-        )
-    return Retry(f"DynamoDB cannot do {operation} now: {code}")
 
 
 def _value(value: Value) -> dict[str, Any]:

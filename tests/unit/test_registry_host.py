@@ -661,7 +661,7 @@ def test_an_emr_that_no_plugin_runs_for_has_no_spans() -> None:
 def test_nonsense_from_spans_is_named(answer: Any, what: str) -> None:
     with pytest.raises(Reject) as caught:
         spans_of(answer)
-    assert (caught.value.reason, caught.value.detail) == ("plugin_nonsense", f"the plugin's spans {what}")
+    assert (caught.value.reason, caught.value.detail) == ("plugin_nonsense", f"plugin fake: spans {what}")
 
 
 def test_a_registry_can_be_filled_by_hand() -> None:
