@@ -258,6 +258,7 @@ class Sender:
         stream: its name.
         lanes: calls in flight at most.
         retries: of records and calls that failed.
+        unsent: what to say of records that may not have been sent; `{line}` is the first one's number.
 
     Raises:
         UserError: from `send` and on leaving, where it cannot go on; says which lines may not have been sent.
@@ -271,6 +272,7 @@ class Sender:
         *,
         lanes: int = 4,
         retries: Retries = Retries(),
+        unsent: str = "lines from {line} on may not have been sent",
     ) -> None:
         self._client, self._settings, self._stream, self._retries = client, settings, stream, retries
         self._filling = [Batch() for _ in range(lanes)]
@@ -279,6 +281,7 @@ class Sender:
         self._stop = threading.Event()
         self._error: UserError | None = None
         self._unsent: int | None = None
+        self._unsent_text = unsent
         self.sent = 0
         self._threads = [
             threading.Thread(target=self._work, args=(waiting,), daemon=True) for waiting in self._queues
@@ -349,7 +352,7 @@ class Sender:
 
     def _failure(self) -> UserError:
         assert self._error is not None
-        where = "" if self._unsent is None else f"; lines from {self._unsent} on may not have been sent"
+        where = "" if self._unsent is None else "; " + self._unsent_text.format(line=self._unsent)
         return UserError(f"{self._error}{where}", self._error.status)
 
     def _send_all(self, records: list[Outgoing]) -> list[Outgoing]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emr_plugins.host import PluginHost, Tenant, Timer
+from emr_plugins.breaker import Breakers, Policy
+from emr_plugins.calls import Failed, Timer
+from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry, discover
+from emr_plugins.time_limit import TimeLimit
 from kcl_app.clock import Clock
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.logs import get_logger
@@ -25,7 +31,9 @@ if TYPE_CHECKING:
 
     from kcl_app.engine.observing import MetricsObserver
     from kcl_app.metrics import WorkerMetrics
+    from kcl_app.put import Outgoing
     from kcl_app.stores.dynamodb import Observe
+    from kcl_app.stream.reader import StreamReader
 
 LOCAL_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -40,7 +48,7 @@ def clock(settings: Settings) -> Clock:
     return Clock(settings.today)
 
 
-def _client(settings: Settings, service: str) -> Any:
+def _client(settings: Settings, service: str, attempts: int = 3) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -58,7 +66,7 @@ def _client(settings: Settings, service: str) -> Any:
         config=Config(
             connect_timeout=settings.aws.connect_timeout_seconds,
             read_timeout=settings.aws.read_timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             max_pool_connections=16,
             s3={"addressing_style": "path"} if local else {},
         ),
@@ -67,8 +75,11 @@ def _client(settings: Settings, service: str) -> Any:
 
 
 def dynamodb(settings: Settings) -> DynamoDBClient:
-    """A DynamoDB client with finite timeouts."""
-    client: DynamoDBClient = _client(settings, "dynamodb")
+    """A DynamoDB client with finite timeouts.
+
+    One try besides the first is for connections that were closed while they were idle; the store does the rest.
+    """
+    client: DynamoDBClient = _client(settings, "dynamodb", attempts=2)
     return client
 
 
@@ -101,13 +112,40 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
+LOG_SEAL = "KCL_APP_LOG_SEAL"
+"""The variable by which the supervisor tells its children how to seal their log lines."""
+
+
+def log_seal() -> str:
+    """The seal of this process' log lines; taken out of the environment, which a plugin may print."""
+    return os.environ.pop(LOG_SEAL, "")
+
+
+def metrics_folder() -> Path | None:
+    """Where this process keeps its metrics as files, as prometheus-client and the supervisor call it; None: nowhere."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
+
+
 def registry(settings: Settings) -> Registry:
     """The installed plugins, as far as the settings allow them."""
     return discover(settings.plugins.allow)
 
 
-def plugin_host(settings: Settings, timer: Timer | None = None) -> PluginHost:
+def plugin_host(
+    settings: Settings,
+    timer: Timer | None = None,
+    *,
+    failed: Failed | None = None,
+    breakers: Breakers | None = None,
+) -> PluginHost:
     """The plugins with every tenant's settings for them.
+
+    Args:
+        settings: all settings.
+        timer: measures each call.
+        failed: told of each call that failed.
+        breakers: suspend plugins that keep failing; None where each answer is to be the plugin's own.
 
     Raises:
         SettingsError: a tenant's settings for a plugin are wrong; names the key.
@@ -115,7 +153,14 @@ def plugin_host(settings: Settings, timer: Timer | None = None) -> PluginHost:
     tenants = {name: Tenant(one.time_zone, one.plugins) for name, one in settings.tenants.items()}
     other = settings.default_tenant
     default = Tenant(other.time_zone, other.plugins) if settings.any_tenant else None
-    host = PluginHost(registry(settings), lambda name: tenants.get(name, default), timer)
+    host = PluginHost(
+        registry(settings),
+        lambda name: tenants.get(name, default),
+        timer,
+        limit=TimeLimit(settings.plugins.call_seconds, _end_stuck),
+        breakers=breakers,
+        failed=failed,
+    )
     try:
         host.check_settings([*tenants, *(["default_tenant"] if default else [])])
     except ValueError as error:
@@ -123,9 +168,28 @@ def plugin_host(settings: Settings, timer: Timer | None = None) -> PluginHost:
     return host
 
 
+def breakers(settings: Settings, observer: MetricsObserver | None = None) -> Breakers:
+    """Suspend plugins that keep failing, as the settings say, and count that if there is someone to count."""
+    of = settings.plugins
+    policy = Policy(
+        call_seconds=of.call_seconds,
+        failures=of.suspend_after_failures,
+        timeouts=of.suspend_after_timeouts,
+        pause_seconds=of.suspension_seconds,
+        longest_pause_seconds=of.longest_suspension_seconds,
+    )
+    return Breakers(policy, time.monotonic, random.random, observer.plugin_suspended if observer else None)
+
+
+def _end_stuck() -> None:
+    """End this process: a plugin catches whatever interrupts it. Waiting would halt the daemon, minutes later."""
+    get_logger().error("a plugin does not come back, and cannot be interrupted: the process ends")
+    os._exit(os.EX_SOFTWARE)
+
+
 def providers_of(settings: Settings) -> Callable[[Event], Sequence[str]]:
     """Which providers an event's message names, asked of its plugin; none where it cannot be understood."""
-    host = plugin_host(settings)
+    host = plugin_host(settings, breakers=breakers(settings))
 
     def names(event: Event) -> Sequence[str]:
         try:
@@ -153,6 +217,32 @@ def blobs(settings: Settings) -> Blobs:
     return S3Blobs(s3(settings), settings.tables.dead_letter_bucket)
 
 
+def stream_reader(settings: Settings) -> StreamReader:
+    """Reads the stream without the KCL."""
+    from kcl_app.stream.reader import StreamReader
+
+    return StreamReader(kinesis(settings), settings.stream.name)
+
+
+def send_all(settings: Settings, unsent: str) -> Callable[[Sequence[Outgoing]], None]:
+    """Puts records onto the stream, and returns once it has them all.
+
+    Args:
+        settings: name the stream.
+        unsent: what a person is told of records that it may not have got.
+    """
+    from kcl_app.put import Sender
+
+    client = kinesis(settings)
+
+    def send(records: Sequence[Outgoing]) -> None:
+        with Sender(client, settings, settings.stream.name, unsent=unsent) as sender:
+            for record in records:
+                sender.send(record)
+
+    return send
+
+
 def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
     """The batch engine on AWS or the local cloud, counting with `metrics`."""
     from kcl_app.engine.observing import MetricsObserver
@@ -165,14 +255,29 @@ def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
     return made
 
 
-def engine_on(store: Store, settings: Settings, observer: MetricsObserver | None = None) -> BatchEngine:
-    """The batch engine on a store, counting if there is someone to count."""
+def engine_on(
+    store: Store, settings: Settings, observer: MetricsObserver | None = None, *, suspend: bool = True
+) -> BatchEngine:
+    """The batch engine on a store.
+
+    Args:
+        store: the tables.
+        settings: all settings.
+        observer: counts, if there is someone to count.
+        suspend: whether plugins that keep failing are suspended, for the sake of other plugins' speed. Not for a
+            person who wants each provider's own answer.
+    """
     from kcl_app.engine.settling import Observer
 
     return BatchEngine(
         store,
         blobs(settings),
-        plugin_host(settings, observer.plugin_call if observer else None),
+        plugin_host(
+            settings,
+            observer.plugin_call if observer else None,
+            failed=observer.plugin_failed if observer else None,
+            breakers=breakers(settings, observer) if suspend else None,
+        ),
         clock(settings),
         settings.limits.limits(),
         observer or Observer(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TextIO
 
 import typer
 
@@ -52,6 +53,22 @@ def stores_of(settings: Settings) -> Iterator[Store]:
         raise UserError(f"{error} ({where}, region {settings.aws.region})") from None
     except (BotoCoreError, ClientError) as error:
         raise UserError(f"AWS cannot be used: {type(error).__name__} ({hint})") from None
+
+
+def give_up_on(stream: TextIO | None) -> None:
+    """Point standard output or error at nothing, if it has failed.
+
+    Python writes what it still holds of it at the end of the process, and would fail there once more, with a status and
+    a text of its own.
+    """
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
 
 
 @contextmanager

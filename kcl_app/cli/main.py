@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from typing import Annotated
 
 import typer
 from typer import TyperException
 
-from kcl_app.cli import advance_horizon, demo, local, put, simulate, spans, try_, worker
+from kcl_app.cli import (
+    advance_horizon,
+    dead_letters,
+    demo,
+    local,
+    put,
+    recompute,
+    replay,
+    simulate,
+    soak,
+    spans,
+    try_,
+    worker,
+)
+from kcl_app.cli.common import give_up_on
 from kcl_app.errors import UserError
 from kcl_app.settings import SettingsError
 from processors import __version__
@@ -44,13 +59,27 @@ app.command("try")(try_.try_)
 app.add_typer(local.app)
 app.command("put")(put.put)
 app.command("simulate")(simulate.simulate)
+app.command("soak")(soak.soak)
 app.command("worker")(worker.worker)
 app.command("spans")(spans.spans)
 app.command("advance-horizon")(advance_horizon.advance_horizon)
+app.add_typer(dead_letters.app)
+app.command("recompute")(recompute.recompute)
+app.command("replay")(replay.replay)
+
+
+def _say(line: str) -> None:
+    """One line on stderr; if that cannot take it either, the status has to do."""
+    try:
+        typer.echo(line, err=True)
+    except OSError:
+        give_up_on(sys.stderr)
 
 
 def main() -> None:
     """Run a command; a person's mistake is one line on stderr, and the status says what it was."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as set while modules were loaded
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # NDJSON is UTF-8, whatever the locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -60,22 +89,23 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "kcl-app"
         if message := error.format_message():
-            typer.echo(f"{command}: {message} (see {command} --help)", err=True)
+            _say(f"{command}: {message} (see {command} --help)")
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)
     except SettingsError as error:
-        typer.echo(f"kcl-app: {error}", err=True)
+        _say(f"kcl-app: {error}")
         sys.exit(2)
     except UserError as error:
-        typer.echo(f"kcl-app: {error}", err=True)
+        _say(f"kcl-app: {error}")
         sys.exit(error.status)
     except BrokenPipeError:
-        sys.stderr.close()
+        give_up_on(sys.stdout)
         sys.exit(1)
     except OSError as error:  # a full disk, most of all
+        give_up_on(sys.stdout)
         where = f" ({error.filename})" if error.filename else ""
-        typer.echo(f"kcl-app: {error.strerror or type(error).__name__}{where}", err=True)
+        _say(f"kcl-app: {error.strerror or type(error).__name__}{where}")
         sys.exit(1)
 
 

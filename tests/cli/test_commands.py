@@ -44,12 +44,24 @@ def commands() -> list[tuple[str, ...]]:
 
 
 COMMANDS = commands()
+GROUPS = ((), ("local",), ("dead-letters",))
 
 
 def test_the_commands_are_those_promised() -> None:
-    promised = {"worker", "local", "put", "simulate", "try", "spans", "advance-horizon"}
+    promised = {
+        "worker",
+        "local",
+        "put",
+        "simulate",
+        "try",
+        "spans",
+        "advance-horizon",
+        "recompute",
+        "replay",
+    }
     assert promised <= {path[0] for path in COMMANDS if path}
     assert {("local", "start"), ("local", "stop"), ("local", "status")} <= set(COMMANDS)
+    assert {("dead-letters", name) for name in ("list", "show", "redrive", "drop")} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -85,6 +97,9 @@ WITH_SETTINGS: list[tuple[str, ...]] = [
     ("put", "-"),
     (*SPANS, *DATES),
     ("advance-horizon",),
+    ("dead-letters", "list"),
+    ("recompute", "--tenant", "t"),
+    ("replay", "--from", "1h"),
     ("simulate", "--events", "1"),
     ("worker",),
     ("local", "status"),
@@ -243,7 +258,7 @@ def test_the_table_shows_times_and_takes_nothing_for_markup(day: Callable[..., A
     assert f"{date(2026, 3, 9):%a}" in text
 
 
-@pytest.mark.parametrize("command", [path for path in COMMANDS if path not in ((), ("local",))], ids=" ".join)
+@pytest.mark.parametrize("command", [path for path in COMMANDS if path not in GROUPS], ids=" ".join)
 def test_every_command_takes_a_settings_file(command: tuple[str, ...]) -> None:
     assert "--config" in run(*command, "--help").out
 

@@ -222,6 +222,34 @@ def test_a_scan_gives_every_row_once(store: Store, pk: str) -> None:
     assert found == [f"{index:03d}" for index in range(80)]
 
 
+def test_a_scan_gives_only_the_attributes_wanted(store: Store, pk: str) -> None:
+    store.write([put(pk, "a", "1", status="s", date="d")])
+    found = [row for row in store.scan(Table.ITEMS, ("pk", "date", "status")) if row["pk"] == pk]
+    assert found == [{"pk": pk, "date": "d", "status": "s"}]
+
+
+@pytest.mark.parametrize("table", list(Table))
+def test_a_row_is_deleted_where_it_is_the_one_that_was_read(store: Store, pk: str, table: Table) -> None:
+    def row(sk: str) -> Put:
+        return Put(table, {"pk": pk, "sk": sk, table.version: "5"}, None)
+
+    store.write([row("a"), row("b")])
+    for other in ("4", "6", "05", ""):
+        assert store.delete(table, (pk, "a"), other) is CONFLICT
+    assert len(store.query(table, pk)) == 2
+    assert store.delete(table, (pk, "a"), "5") is APPLIED
+    assert [one["sk"] for one in store.query(table, pk)] == ["b"]
+
+
+def test_deleting_a_row_that_is_not_there_is_a_conflict_and_makes_none(store: Store, pk: str) -> None:
+    assert store.delete(Table.ITEMS, (pk, "a"), "1") is CONFLICT
+    assert store.query(Table.ITEMS, pk) == []
+    store.write([put(pk, "a", "1")])
+    assert store.delete(Table.ITEMS, (pk, "a"), "1") is APPLIED
+    assert store.delete(Table.ITEMS, (pk, "a"), "1") is CONFLICT
+    assert store.write([put(pk, "a", "2")]) == [APPLIED], "there is room for another"
+
+
 def test_what_is_read_is_a_copy(store: Store, pk: str) -> None:
     """Changing what a store gave does not change what it holds."""
     store.write([put(pk, "a", "1")])
@@ -267,7 +295,8 @@ class FakeClient:
             raise answer
         return answer
 
-    batch_execute_statement = transact_write_items = query = scan = batch_get_item = put_object = _answer
+    batch_execute_statement = transact_write_items = query = scan = batch_get_item = _answer
+    delete_item = put_object = get_object = delete_object = _answer
 
 
 class Fake:
@@ -349,6 +378,7 @@ def test_a_lost_answer_leaves_every_write_of_its_call_unknown() -> None:
     fake = Fake(LOST)
     assert fake.store.write(three()) == [UNKNOWN] * 3
     assert fake.store.transact(three()) is UNKNOWN
+    assert fake.store.delete(Table.ITEMS, ("p", "s"), "1") is UNKNOWN
     assert ("TransactWriteItems", "lost") in fake.seen
 
 
@@ -395,6 +425,7 @@ def calls(store: Store) -> list[Callable[[], object]]:
         lambda: list(store.scan(Table.ITEMS)),
         lambda: store.write(three()),
         lambda: store.transact(three()),
+        lambda: store.delete(Table.ITEMS, ("p", "s"), "1"),
     ]
 
 
@@ -422,6 +453,24 @@ def cancelled(*codes: str) -> ClientError:
 )
 def test_what_becomes_of_a_transaction(answers: list[Answer], outcome: Outcome) -> None:
     assert Fake(*answers).store.transact(three()) is outcome
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ([OK], APPLIED),
+        ([client_error("ConditionalCheckFailedException")], CONFLICT),
+        ([client_error("ThrottlingException"), client_error("TransactionConflictException"), OK], APPLIED),
+        ([client_error("ThrottlingException"), LOST], UNKNOWN),
+    ],
+)
+def test_what_becomes_of_a_deletion(answers: list[Answer], outcome: Outcome) -> None:
+    assert Fake(*answers).store.delete(Table.ITEMS, ("p", "s"), "1") is outcome
+
+
+def test_a_deletion_throttled_for_ever_raises_retry() -> None:
+    with pytest.raises(Retry):
+        Fake(client_error("ThrottlingException")).store.delete(Table.ITEMS, ("p", "s"), "1")
 
 
 def test_a_transaction_throttled_for_ever_raises_retry() -> None:
@@ -461,5 +510,12 @@ def test_every_read_is_strongly_consistent() -> None:
     ],
 )
 def test_a_bucket_that_cannot_take_a_letter(error: Exception, raised: type[Exception]) -> None:
-    with pytest.raises(raised):
-        S3Blobs(cast(Any, FakeClient(error)), "bucket").put("key", b"data")
+    blobs = S3Blobs(cast(Any, FakeClient(error)), "bucket")
+    tries: list[Callable[[], object]] = [
+        lambda: blobs.put("key", b"data"),
+        lambda: blobs.get("key"),
+        lambda: blobs.delete("key"),
+    ]
+    for call in tries:
+        with pytest.raises(raised):
+            call()
