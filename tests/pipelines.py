@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,27 +44,49 @@ class PipelineWorker:
     Args:
         env: its settings.
         log: the file that gets its output.
+        command: what stands for `kcl-app`.
     """
 
-    def __init__(self, env: Environment, log: Path) -> None:
+    def __init__(self, env: Environment, log: Path, command: Sequence[str] = KCL_APP) -> None:
         self.log = log
         self._url: str | None = None
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [*KCL_APP, "worker", "--port", "0"],
+                [*command, "worker", "--port", "0"],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                # A group of its own, as a shell gives it.
+                start_new_session=True,
             )
+
+    def output(self) -> str:
+        """All that it has printed and logged."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def last_line(self) -> str:
+        """The last of that, which tells why it ended."""
+        return self.output().splitlines()[-1]
 
     def url(self) -> str | None:
         """Where its metrics are, once it has said so."""
         if self._url is None:
-            for line in self.log.read_text(errors="replace").splitlines():
+            for line in self.output().splitlines():
                 if line.startswith("kcl-app worker: metrics on "):
                     self._url = line.removeprefix("kcl-app worker: metrics on ")
         return self._url
+
+    def get(self, page: str) -> tuple[int, str]:
+        """Status and body of ``healthz`` or another page; 0 where nothing answers."""
+        url = self.url()
+        try:
+            with urllib.request.urlopen(f"{url}".replace("/metrics", f"/{page}"), timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (OSError, ValueError):
+            return 0, ""
 
     def samples(self) -> Samples:
         """Its metrics now; none where it does not answer yet."""
@@ -70,12 +94,21 @@ class PipelineWorker:
         found = scrape(url) if url else None
         return found or Samples("")
 
+    def jvm(self) -> psutil.Process:
+        """The Java daemon."""
+        (jvm,) = psutil.Process(self.process.pid).children()
+        return jvm
+
+    def below(self) -> list[psutil.Process]:
+        """The Java daemon and the children; none once it has ended."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
     def kill(self, *, java: bool = True) -> None:
         """SIGKILL to the supervisor, to all children, and to the Java process unless that is spared."""
-        try:
-            processes = psutil.Process(self.process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            processes = []
+        processes = self.below()
         self.process.kill()
         for process in processes:
             try:

@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 """Saving a large state takes a while."""
 DEPLOY_SECONDS = 300.0
+
+MINISTACK = ("-m", "ministack")
 
 Progress = Callable[[str], None]
 
@@ -76,13 +78,19 @@ class LocalCloud:
         settings: its port is that of `aws.endpoint_url`, its folder `local.directory`.
         venv: its virtual environment; by default ``venv`` in its folder. Several clouds may share one.
         progress: is told what is being done, one short line each.
+        program: what its Python runs; ``ministack`` is among the arguments.
 
     Raises:
         UserError: the endpoint is none that a local cloud can have.
     """
 
     def __init__(
-        self, settings: Settings, *, venv: Path | None = None, progress: Progress = lambda _: None
+        self,
+        settings: Settings,
+        *,
+        venv: Path | None = None,
+        progress: Progress = lambda _: None,
+        program: Sequence[str] = MINISTACK,
     ) -> None:
         self.settings = settings
         self.directory = settings.local.directory.absolute()
@@ -90,6 +98,7 @@ class LocalCloud:
         self.endpoint = settings.aws.endpoint_url or ""
         self.port = _port(settings)
         self._progress = progress
+        self._program = program
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -216,7 +225,7 @@ class LocalCloud:
         self._progress(f"Starting the local cloud on port {self.port}")
         with self.log.open("wb") as out:
             self._child = subprocess.Popen(
-                [str(self.venv / "bin" / "python"), "-m", "ministack"],
+                [str(self.venv / "bin" / "python"), *self._program],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -139,8 +139,9 @@ def properties(settings: Settings, executable_name: str, worker_id: str) -> dict
         # Lag and the age of the checkpoint stay true on a quiet shard as well.
         "callProcessRecordsEvenForEmptyRecordList": True,
         "failoverTimeMillis": stream.failover_milliseconds,
-        "isGracefulLeaseHandoffEnabled": True,
-        "gracefulLeaseHandoffTimeoutMillis": 30_000,
+        # A handoff that begins while the shard waits for its parent is never completed in this version of the KCL: the
+        # old owner keeps the lease and nobody reads the shard. A lease that is just taken costs some replays.
+        "isGracefulLeaseHandoffEnabled": False,
         "shutdownGraceMillis": shutdown_grace_milliseconds(settings.worker.grace_seconds),
         # Unset, a hung child would be waited for forever.
         "timeoutInSeconds": settings.worker.child_timeout_seconds,
