@@ -36,17 +36,26 @@ def main() -> int:
     from kcl_app.logs import configure, get_logger, log_uncaught
     from kcl_app.metrics import WorkerMetrics
     from kcl_app.settings import LogSettings, SettingsError, load
+    from kcl_app.worker.child_guard import end_with_input
+    from kcl_app.worker.log_stream import log_stream
+    from kcl_app.worker.metrics_directory import reserve
     from kcl_app.worker.record_processor import STATE_UNKNOWN, RecordProcessor
 
+    end_with_input(0, STATE_UNKNOWN)
+    logged = log_stream(sys.stderr)
+    seal = wiring.log_seal()
     try:
         settings = load()
         # The supervisor makes these lines pretty where a person reads them.
-        configure(LogSettings(level=settings.log.level, format="json"))
+        show_any = settings.environment == "local"
+        configure(LogSettings(level=settings.log.level, format="json"), logged, show_any=show_any, seal=seal)
         log_uncaught()
+        if folder := wiring.metrics_folder():
+            reserve(folder)
         metrics = WorkerMetrics(REGISTRY)
         engine = wiring.engine(settings, metrics)
-    except SettingsError as error:
-        configure(LogSettings(format="json"))
+    except (SettingsError, OSError) as error:
+        configure(LogSettings(format="json"), logged, seal=seal)
         get_logger().error("the child cannot start", why=str(error))
         return STATE_UNKNOWN
     give_up_seconds = settings.worker.child_timeout_seconds * 0.8

@@ -15,6 +15,12 @@ from kcl_app.settings import Settings
 _KEY = {"key": {"S": "Leader"}}
 
 
+def quick(settings: Settings) -> Settings:
+    """The settings for calls that must not take long: the worker is ending, or one of its threads waits."""
+    aws = settings.aws.model_copy(update={"connect_timeout_seconds": 2, "read_timeout_seconds": 3})
+    return settings.model_copy(update={"aws": aws})
+
+
 def release(settings: Settings, worker_id: str) -> bool:
     """Delete the leader lock if this worker holds it. A failure is logged and nothing more: the lock runs out.
 
@@ -25,9 +31,8 @@ def release(settings: Settings, worker_id: str) -> bool:
     Returns:
         Whether the lock was this worker's, and is free now.
     """
-    # The worker is ending, and what ended it may be the network.
-    quick = settings.aws.model_copy(update={"connect_timeout_seconds": 2, "read_timeout_seconds": 3})
-    dynamodb = wiring.dynamodb(settings.model_copy(update={"aws": quick}))
+    # What ended the worker may be the network.
+    dynamodb = wiring.dynamodb(quick(settings))
     try:
         dynamodb.delete_item(
             TableName=f"{settings.stream.application}-CoordinatorState",

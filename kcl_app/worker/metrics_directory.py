@@ -26,8 +26,48 @@ _remove_gauges: Any = mark_process_dead
 _ValuesFile: Any = MmapedDict
 
 _SUMMED = ("counter", "histogram")
+_KINDS = (*_SUMMED, "gauge_livemostrecent", "gauge_livesum")
+_FILE_BYTES = 512 * 1024
+"""Of a file's room, many times what a child's metrics take."""
+_ENTRY_BYTES = 64
+"""More than an entry takes besides its key."""
 _OF_THE_DEAD = "of-the-dead"
 _BY_PID = re.compile(r"^[a-z]+(?:_[a-z]+)?_(\d+)\.db$")
+
+
+def reserve(folder: Path) -> None:
+    """Make this process's files, with their room on the disk.
+
+    prometheus-client makes files with holes and maps them into memory. Where the disk is full, the first write into a
+    hole kills the process (SIGBUS). Only before the first metric is made.
+
+    Args:
+        folder: the one that PROMETHEUS_MULTIPROC_DIR names.
+
+    Raises:
+        OSError: there is no room.
+    """
+    for kind in _KINDS:
+        _make(folder / f"{kind}_{os.getpid()}.db")
+
+
+def _make(file: Path) -> None:
+    # Whole before it has its name: a file of zeros counts as empty, and one that is being made cannot be read.
+    fresh = file.with_suffix(".new")
+    _allocate(fresh, _FILE_BYTES)
+    os.replace(fresh, file)
+
+
+def _allocate(file: Path, size: int) -> None:
+    try:
+        with file.open("wb") as made:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(made.fileno(), 0, size)
+            else:  # macOS: written, since a hole would not do
+                made.write(bytes(size))
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise OSError(error.errno, f"no room for metrics: {error.strerror}", str(file.parent)) from None
 
 
 class MetricsDirectory(Collector):
@@ -94,6 +134,7 @@ class MetricsDirectory(Collector):
         # Not named *.db until it is whole, so that a failure in the middle (a full disk) changes nothing.
         fresh = target.with_suffix(".new")
         fresh.unlink(missing_ok=True)
+        _allocate(fresh, max(_FILE_BYTES, sum(len(key.encode()) + _ENTRY_BYTES for key in sums)))
         written = _ValuesFile(str(fresh))
         try:
             for key, value in sums.items():

@@ -1,4 +1,4 @@
-"""Looks, before a worker starts, whether what it needs is there, and says in one line what is not."""
+"""Looks, before a worker starts and while it runs, whether what it needs is there, and says in one line what is not."""
 
 from __future__ import annotations
 
@@ -42,28 +42,63 @@ _USABLE = frozenset({"ACTIVE", "UPDATING"})
 
 
 class PreflightError(Exception):
-    """Something is missing or wrong; the message says what, where and what to do, in one line."""
+    """Something is missing or wrong; the message says what, where and what to do, in one line.
+
+    Args:
+        message: that line.
+        hopeless: whether the worker surely cannot work: what it needs is gone, or its credentials are refused.
+    """
+
+    def __init__(self, message: str, *, hopeless: bool = False) -> None:
+        super().__init__(message)
+        self.hopeless = hopeless
 
 
-def check(settings: Settings) -> None:
-    """Look for the stream, the tables and the bucket.
+class Preflight:
+    """Looks for the stream, the tables and the bucket, as often as wanted.
 
     Args:
         settings: their names, the region and the endpoint. Each call takes at most the timeouts set there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._kinesis = wiring.kinesis(settings)
+        self._dynamodb = wiring.dynamodb(settings)
+        self._s3 = wiring.s3(settings)
+
+    def check(self) -> None:
+        """One look.
+
+        Raises:
+            PreflightError: one of them is missing or not ready, or AWS cannot be asked.
+        """
+        settings, name = self._settings, self._settings.stream.name
+        ask = partial(self._kinesis.describe_stream_summary, StreamName=name)
+        stream = _ask(settings, f"stream {name}", ask)
+        _usable(settings, f"stream {name}", stream["StreamDescriptionSummary"]["StreamStatus"])
+        tables = settings.tables
+        for table in (tables.items, tables.spans, tables.providers, tables.dead_letters):
+            described = _ask(
+                settings, f"table {table}", partial(self._dynamodb.describe_table, TableName=table)
+            )
+            _usable(settings, f"table {table}", described["Table"]["TableStatus"])
+        bucket = tables.dead_letter_bucket
+        _ask(settings, f"bucket {bucket}", partial(self._s3.head_bucket, Bucket=bucket))
+
+
+def check(settings: Settings) -> None:
+    """One look, before anything else. See `Preflight`.
 
     Raises:
-        PreflightError: one of them is missing or not ready, or AWS cannot be asked.
+        PreflightError: something is missing or not ready, or AWS cannot be asked.
     """
-    kinesis, dynamodb = wiring.kinesis(settings), wiring.dynamodb(settings)
-    name = settings.stream.name
-    stream = _ask(settings, f"stream {name}", partial(kinesis.describe_stream_summary, StreamName=name))
-    _usable(settings, f"stream {name}", stream["StreamDescriptionSummary"]["StreamStatus"])
-    tables = settings.tables
-    for table in (tables.items, tables.spans, tables.providers, tables.dead_letters):
-        described = _ask(settings, f"table {table}", partial(dynamodb.describe_table, TableName=table))
-        _usable(settings, f"table {table}", described["Table"]["TableStatus"])
-    bucket = tables.dead_letter_bucket
-    _ask(settings, f"bucket {bucket}", partial(wiring.s3(settings).head_bucket, Bucket=bucket))
+    try:
+        preflight = Preflight(settings)
+    except BotoCoreError as error:  # a profile that is not there, a broken file of credentials
+        why = " ".join(str(error).split())
+        raise PreflightError(f"the AWS configuration cannot be used: {why}") from None
+    preflight.check()
 
 
 def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
@@ -74,10 +109,13 @@ def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
         code = error.response.get("Error", {}).get("Code", "unknown")
         operation = error.operation_name
         if code in _MISSING:
-            raise PreflightError(f"there is no {what} in {where}; {_how_to_make(settings)}") from None
+            raise PreflightError(
+                f"there is no {what} in {where}; {_how_to_make(settings)}", hopeless=True
+            ) from None
         if code in _BAD_CREDENTIALS:
             raise PreflightError(
-                f"AWS refuses the credentials ({code}) for {where}; check the role, profile or keys"
+                f"AWS refuses the credentials ({code}) for {where}; check the role, profile or keys",
+                hopeless=True,
             ) from None
         if code in _DENIED:
             raise PreflightError(
@@ -100,6 +138,10 @@ def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
 
 
 def _usable(settings: Settings, what: str, status: str) -> None:
+    if status == "DELETING":
+        raise PreflightError(
+            f"the {what} in {_where(settings)} is being deleted; {_how_to_make(settings)}", hopeless=True
+        )
     if status not in _USABLE:
         raise PreflightError(f"the {what} in {_where(settings)} is {status}; wait until it is ACTIVE")
 

@@ -6,7 +6,7 @@
            └─ child: shard 1
 
 A signal reaches the supervisor alone, which asks the JVM to end, which asks its children. Should the supervisor itself
-be killed, the kernel asks the JVM.
+be killed, the kernel asks the JVM. Should both be, the children end with their input.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from uuid import uuid4
@@ -29,8 +30,10 @@ from kcl_app import logs, wiring
 from kcl_app.clock import Clock
 from kcl_app.metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
 from kcl_app.settings import CONFIG_VARIABLE, Settings
-from kcl_app.worker import daemon, jvm_process, leadership, preflight, processes
+from kcl_app.worker import daemon, ending, jvm_process, leadership, preflight, processes
+from kcl_app.worker.cloud_watch import CloudWatch
 from kcl_app.worker.daemon_output import DaemonOutput
+from kcl_app.worker.errors import WorkerError
 from kcl_app.worker.http_server import WorkerServer
 from kcl_app.worker.metrics_directory import MetricsDirectory
 from kcl_app.worker.runtime_folder import runtime_folder
@@ -38,18 +41,17 @@ from processors import __version__
 
 HOUSEKEEPING_SECONDS = 2.0
 PROGRESS_SECONDS = 10.0
-POLL_SECONDS = 0.1
-CHILD_SECONDS = 3.0
-"""How long children may go on after the JVM has ended: they see the end of their input."""
+CHILD_SECONDS = 1.0
+"""How long children may go on after the JVM has ended. They see the end of their input, and can checkpoint no more."""
+JVM_SECONDS = 3.0
+"""How long a killed JVM may take to be gone."""
+RELEASE_SECONDS = 4.0
+"""How long the end waits for the leader lock to be freed."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class WorkerError(Exception):
-    """The worker could not start, or ended otherwise than it should; one line for a person."""
-
-
-class _Stopped(Exception):  # noqa: N818 - a wish, not an error
-    """A signal came before the daemon was started."""
+class _Stopped(BaseException):
+    """A signal came before the daemon was started. No `Exception`, which boto3 would take for a call that failed."""
 
 
 def run(
@@ -83,6 +85,7 @@ def run(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        supervisor.close()
 
 
 class Supervisor:
@@ -94,11 +97,14 @@ class Supervisor:
         self._child_command = child_command
         self._clock: Clock = wiring.clock(settings)
         self._log = logs.get_logger()
-        self._output = DaemonOutput(show_any=settings.environment == "local")
+        self._seal = uuid4().hex
+        self._output = DaemonOutput(show_any=settings.environment == "local", seal=self._seal)
         self._book = processes.ProcessBook()
         self._jvm: subprocess.Popen[str] | None = None
         self._metrics: MetricsDirectory | None = None
-        self._signals = 0
+        self._cloud: CloudWatch | None = None
+        self._signals: list[int] = []
+        self._last_resorts: list[threading.Timer] = []
         self._interruptible = True
         self._handed_over = False
         self._ended = threading.Event()
@@ -109,11 +115,26 @@ class Supervisor:
             "python_version": platform.python_version(),
         }
 
-    def on_signal(self, _number: int, _frame: object) -> None:
+    def on_signal(self, number: int, _frame: object) -> None:
         """Ask for the end; asked twice, at once."""
-        self._signals += 1
+        self._signals.append(number)
+        grace = 0.0 if len(self._signals) > 1 else self._settings.worker.grace_seconds
+        self._last_resorts.append(ending.last_resort(grace + ending.LAST_RESORT_SECONDS, self._below))
         if self._interruptible:
+            self._interruptible = False
             raise _Stopped
+
+    def close(self) -> None:
+        """Nothing is left that would have to be ended by force."""
+        for timer in self._last_resorts:
+            timer.cancel()
+
+    def _below(self) -> list[int]:
+        if self._jvm is None:
+            return []
+        # Found in the book as well: of a JVM that has ended the children cannot be asked for.
+        seen = [*processes.observe(self._jvm.pid), *self._book.living(processes.CHILD)]
+        return [one.pid for one in seen if one.kind != processes.SUPERVISOR]
 
     def run(self, announce: Callable[[str], None]) -> None:
         """From the checks to the end; raises as `run` above."""
@@ -121,13 +142,19 @@ class Supervisor:
             java = daemon.java(os.environ.get("JAVA_HOME"))
             jars = daemon.jars()
             preflight.check(self._settings)
+            cloud = self._cloud = self._cloud_watch()
         except (daemon.DaemonError, preflight.PreflightError) as error:
             raise WorkerError(str(error)) from None
         with runtime_folder() as folder:
-            self._run_in(folder, java, jars, announce)
+            self._run_in(folder, java, jars, cloud, announce)
 
     def _run_in(
-        self, folder: Path, java: Path, jars: Sequence[Path], announce: Callable[[str], None]
+        self,
+        folder: Path,
+        java: Path,
+        jars: Sequence[Path],
+        cloud: CloudWatch,
+        announce: Callable[[str], None],
     ) -> None:
         metrics = self._metrics = MetricsDirectory(folder / "metrics")
         (folder / "metrics").mkdir()
@@ -150,12 +177,15 @@ class Supervisor:
             jvm_process.read(jvm.stdout, self._output.on_stdout, "daemon-stdout"),
             jvm_process.read(jvm.stderr, self._output.on_stderr, "daemon-stderr"),
         ]
-        server.start()
-        threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
-        announce(f"kcl-app worker: metrics on {server.url}/metrics")
-        self._log.info("worker started", metrics=f"{server.url}/metrics", jvm_pid=jvm.pid)
         try:
-            self._watch(jvm, readers)
+            server.start()
+            threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
+            threading.Thread(target=cloud.run, args=(self._ended,), name="cloud-watch", daemon=True).start()
+            announce(f"kcl-app worker: metrics on {server.url}/metrics")
+            self._log.info("worker started", metrics=f"{server.url}/metrics", jvm_pid=jvm.pid)
+            grace = self._settings.worker.grace_seconds
+            ending.Ending(jvm, self._output, self._signals, cloud, grace).wait(readers)
+            self._handed_over = self._output.initialized
         finally:
             self._ended.set()
             self._end_all(jvm)
@@ -175,6 +205,7 @@ class Supervisor:
 
     def _environment(self, folder: Path) -> dict[str, str]:
         environment = wiring.child_environment(self._settings)
+        environment[wiring.LOG_SEAL] = self._seal
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")
         # Whatever the supervisor shows, it reads JSON from its children.
         environment["SCHEDULING_LOG__FORMAT"] = "json"
@@ -193,37 +224,9 @@ class Supervisor:
                 f"cannot listen on {worker.bind} port {worker.port}: {error.strerror}; choose another --port"
             ) from None
 
-    def _watch(self, jvm: subprocess.Popen[str], readers: Sequence[threading.Thread]) -> None:
-        grace = self._settings.worker.grace_seconds
-        asked: float | None = None
-        while jvm.poll() is None:
-            if self._signals and asked is None:
-                asked = time.monotonic()
-                self._log.info("stopping", grace_seconds=grace)
-                jvm.terminate()
-            if self._signals > 1:
-                raise WorkerError("stopped at once, as asked; what was not checkpointed will be read again")
-            if asked is not None and time.monotonic() - asked > grace:
-                raise WorkerError(
-                    f"the daemon did not stop within {grace:g} s and was killed; what was not checkpointed "
-                    "will be read again"
-                )
-            time.sleep(POLL_SECONDS)
-        for reader in readers:
-            reader.join(timeout=2)
-        if asked is None:
-            hint = self._output.hint()
-            raise WorkerError(
-                f"the Kinesis Client Library ended by itself ({_status(jvm.returncode)})"
-                + (f"; its last error: {hint}" if hint else "")
-            )
-        if self._output.shutdown_failed:
-            raise WorkerError(
-                "the daemon's shutdown did not end within its grace; what was not checkpointed will be read "
-                "again; raise worker.grace_seconds"
-            )
-        self._handed_over = True
-        self._log.info("stopped", seconds=round(time.monotonic() - asked, 1))
+    def _cloud_watch(self) -> CloudWatch:
+        look = preflight.Preflight(leadership.quick(self._settings))
+        return CloudWatch(look.check, lambda: self._output.errors)
 
     def _end_all(self, jvm: subprocess.Popen[str]) -> None:
         # Once the JVM is gone its children are nobody's; the last look still knows them.
@@ -231,12 +234,19 @@ class Supervisor:
         if jvm.poll() is None:
             children = [one for one in processes.observe(jvm.pid) if one.kind == processes.CHILD]
             jvm.kill()
-        jvm.wait()
-        killed = processes.end(children, CHILD_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            jvm.wait(JVM_SECONDS)
+        killed = processes.end(children, CHILD_SECONDS if len(self._signals) < 2 else 0.0)
         if killed:
             self._log.warning("children killed", children=killed)
-        if not self._handed_over:
-            leadership.release(self._settings, self._worker_id)
+        # Where AWS cannot be used the lock has to run out.
+        if not self._handed_over and not (self._cloud and self._cloud.trouble):
+            # Its connections wait a finite time, but longer than there is.
+            release = threading.Thread(
+                target=leadership.release, args=(self._settings, self._worker_id), daemon=True
+            )
+            release.start()
+            release.join(RELEASE_SECONDS)
 
     def _keep_house(self) -> None:
         began = told = time.monotonic()
@@ -263,6 +273,8 @@ class Supervisor:
         """Why the worker does not run."""
         if self._jvm is None or self._jvm.poll() is not None:
             return ["the daemon does not run"]
+        if self._output.child_failed:
+            return [f"a child has failed, so the worker ends: {self._output.hint()}"]
         return []
 
     def unready(self) -> list[str]:
@@ -272,6 +284,8 @@ class Supervisor:
             why.append("it is stopping")
         if not self._output.initialized:
             why.append("the KCL sets up its leases")
+        if self._cloud is not None and self._cloud.trouble:
+            why.append(self._cloud.trouble)
         stores = {} if self._metrics is None else self._metrics.gauges().get(STORES_AVAILABLE.name, {})
         why += [f"stores do not answer {shard}" for shard, value in sorted(stores.items()) if value == 0]
         return why
@@ -290,10 +304,6 @@ class Supervisor:
             memory_bytes=self._book.memory_bytes,
             versions=self._versions,
         )
-
-
-def _status(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"status {code}"
 
 
 def _installed(package: str) -> str:

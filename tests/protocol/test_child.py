@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -60,12 +61,12 @@ def environment(path: Path) -> dict[str, str]:
 class Child:
     """The process."""
 
-    def __init__(self, path: Path, **over: str) -> None:
+    def __init__(self, path: Path, errors: IO[str] | int = subprocess.PIPE, **over: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "kcl_app.worker.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             env=environment(path) | over,
             text=True,
         )
@@ -151,3 +152,76 @@ def test_wrong_settings_end_it_before_it_says_anything(tmp_path: Path) -> None:
     assert status == 70
     assert output == ""
     assert "horizon.days" in errors
+
+
+RECORDS: dict[str, Any] = {
+    "action": "processRecords",
+    "millisBehindLatest": 0,
+    "records": [
+        {
+            "action": "record",
+            "data": base64.b64encode(b'{"specversion": "1.0"}').decode(),
+            "partitionKey": "p",
+            "sequenceNumber": "1",
+            "subSequenceNumber": 0,
+            "approximateArrivalTimestamp": 1_700_000_000_000,
+        }
+    ],
+}
+"""One record, which is a reject: its dead letter has to be stored."""
+
+
+def test_a_batch_that_waits_for_its_tables_does_not_outlive_the_daemon(quiet: Child) -> None:
+    """Nothing listens where the tables should be; a batch waits for minutes."""
+    assert quiet.process.stdin is not None
+    assert quiet.process.stderr is not None
+    quiet.say(INITIALIZE)
+    quiet.process.stdin.write(json.dumps(RECORDS) + "\n")
+    quiet.process.stdin.flush()
+    for line in quiet.process.stderr:
+        if "the batch waits" in line:
+            break
+    assert quiet.process.poll() is None
+    quiet.process.stdin.close()
+    quiet.process.stdin = None
+    assert quiet.process.wait(15) == 70
+
+
+def test_a_log_that_nothing_can_take_is_no_reason_to_end(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        child = Child(tmp_path, errors=full)
+    try:
+        assert child.say(INITIALIZE) == {"action": "status", "responseFor": "initialize"}
+        assert child.say(EMPTY) == {"action": "status", "responseFor": "processRecords"}
+        assert child.end()[0] == 0
+    finally:
+        child.process.kill()
+        child.process.communicate()
+
+
+def test_no_room_for_its_metrics_ends_it_with_a_line_and_not_by_a_signal(tmp_path: Path) -> None:
+    """Files may not be longer than a page, which is what a full disk is to it."""
+    metrics = tmp_path / "metrics"
+    metrics.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+    )
+    child = Child(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(metrics), PYTHONDONTWRITEBYTECODE="1")
+    status, output, errors = child.end()
+    assert (status, output) == (70, "")
+    line = json.loads(errors.splitlines()[-1])
+    assert line["event"] == "the child cannot start"
+    assert "no room for metrics" in line["why"]
+    assert str(metrics) in line["why"]
+    assert list(metrics.iterdir()) == []
+
+
+def test_its_metrics_have_their_room_on_the_disk_before_they_are_written(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics"
+    metrics.mkdir()
+    child = Child(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(metrics))
+    child.say(INITIALIZE)
+    files = sorted(metrics.iterdir())
+    assert {"counter", "histogram"} < {file.name.rsplit("_", 1)[0] for file in files}
+    assert all(file.stat().st_blocks * 512 >= file.stat().st_size > 0 for file in files), "no holes"
+    assert child.end()[0] == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,15 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from kcl_app import logs
-from kcl_app.settings import AwsSettings, LogSettings, Settings, TableSettings
+from kcl_app.settings import PROJECT_ROOT, AwsSettings, LogSettings, Settings, TableSettings
 from kcl_app.worker import preflight, runtime_folder
+from kcl_app.worker.cloud_watch import CloudWatch
 from kcl_app.worker.daemon_output import DaemonOutput
 from kcl_app.worker.http_server import WorkerServer
+from kcl_app.worker.preflight import PreflightError
 from kcl_app.worker.processes import ProcessBook, Usage
 
 
@@ -179,3 +184,142 @@ def test_a_page_that_fails_is_a_500_and_a_log_line(stream: io.StringIO) -> None:
         server.stop()
     assert json.loads(stream.getvalue())["event"] == "page failed"
     assert "secret" not in stream.getvalue()
+
+
+class Looks:
+    """What `CloudWatch` finds, look after look, on a clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.found: Exception | None = None
+        self.errors = 0
+        self.now = 0.0
+        self.looks = 0
+        self.watch = CloudWatch(self.look, lambda: self.errors, lambda: self.now)
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.found:
+            raise self.found
+
+    def wait(self, seconds: int) -> int:
+        """Let time pass; how many looks were taken."""
+        before = self.looks
+        for _ in range(seconds):
+            self.now += 1
+            if self.watch.due():
+                self.watch.look()
+        return self.looks - before
+
+
+def test_the_cloud_is_looked_at_now_and_then_and_soon_after_an_error() -> None:
+    looks = Looks()
+    assert looks.wait(600) in range(8, 14)
+    looks.errors += 1
+    assert looks.wait(6) == 1
+    assert looks.wait(40) == 0
+
+
+def test_what_can_get_better_is_waited_for_and_what_cannot_ends_the_worker_once_it_lasts() -> None:
+    looks = Looks()
+    looks.errors, looks.found = 1, PreflightError("cannot reach it")
+    looks.wait(300)
+    assert (looks.watch.trouble, looks.watch.hopeless) == ("cannot reach it", "")
+
+    looks.found = PreflightError("it is gone", hopeless=True)
+    looks.wait(6)
+    assert (looks.watch.trouble, looks.watch.hopeless) == ("it is gone", "")
+    looks.found = None
+    looks.wait(6)
+    assert (looks.watch.trouble, looks.watch.hopeless) == ("", "")
+
+    looks.errors, looks.found = 2, PreflightError("it is gone", hopeless=True)
+    looks.wait(60)
+    assert looks.watch.hopeless == "it is gone"
+
+
+def test_a_look_that_fails_otherwise_ends_nothing(stream: io.StringIO) -> None:
+    looks = Looks()
+    looks.errors, looks.found = 1, RuntimeError("secret")
+    looks.wait(300)
+    assert (looks.watch.trouble, looks.watch.hopeless) == ("", "")
+    assert "secret" not in stream.getvalue()
+
+
+def test_a_child_that_leaves_in_the_middle_has_failed_whatever_its_status() -> None:
+    output = DaemonOutput(show_any=False)
+    output.on_stdout("INFO\tMultiLangShardRecordProcessor\tChild process exited with value: 0\t\n")
+    assert not output.child_failed
+    failed = "Encountered an error while trying to process records"
+    output.on_stdout(f"ERROR\tMultiLangShardRecordProcessor\t{failed}\tx\n")
+    assert output.child_failed
+    output.on_stdout("INFO\tMultiLangShardRecordProcessor\tChild process exited with value: 0\t\n")
+    assert output.hint() == "a shard's child ended with status 0"
+
+
+def test_a_childs_reason_is_told() -> None:
+    output = DaemonOutput(show_any=False)
+    output.on_stderr(
+        '{"event": "the child cannot start", "level": "error", "why": "no room", "shard": "s-0"}\n'
+    )
+    assert output.hint() == "the child cannot start: no room (s-0)"
+
+
+def test_errors_of_long_ago_explain_nothing() -> None:
+    now = [0.0]
+    output = DaemonOutput(show_any=False, monotonic=lambda: now[0])
+    output.on_stderr('{"event": "long over", "level": "error"}\n')
+    output.on_stdout("ERROR\tTask\tlong over\t\n")
+    now[0] = 3600.0
+    assert output.hint() == ""
+    output.on_stdout("INFO\tMultiLangShardRecordProcessor\tChild process exited with value: 70\t\n")
+    assert output.hint() == "a shard's child ended with status 70"
+
+
+def test_books_of_the_dead_on_a_full_disk_are_an_error_and_change_nothing(tmp_path: Path) -> None:
+    """In a process that may not write long files, which would else be killed in the middle of a write (SIGBUS)."""
+    script = """
+import resource, sys
+from pathlib import Path
+from kcl_app.worker.metrics_directory import MetricsDirectory
+from prometheus_client import Counter
+folder = Path(sys.argv[1])
+Counter("scheduling_things", "Things.").inc()
+(file,) = folder.iterdir()
+file.rename(folder / "counter_999999.db")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    MetricsDirectory(folder).bury({999999})
+except OSError as error:
+    print(error.strerror, sorted(path.name for path in folder.iterdir()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "no room for metrics: File too large ['counter_999999.db']\n", done.stderr
+
+
+def test_a_last_resort_ends_the_process_and_what_it_names() -> None:
+    script = """
+import subprocess, sys
+from kcl_app.worker import ending
+other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(other.pid, flush=True)
+ending.last_resort(0.2, lambda: [other.pid, 2**22 + 1])
+sys.stdin.read()
+"""
+    done = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stdout is not None
+    other = int(done.stdout.readline())
+    assert done.wait(30) == 1
+    done.communicate()
+    assert not psutil.pid_exists(other) or psutil.Process(other).status() == psutil.STATUS_ZOMBIE
