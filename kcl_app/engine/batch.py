@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -260,11 +260,11 @@ class BatchEngine:
 
     def _poison(self, record: Record, origin: str, error: Exception) -> BatchResult:
         """Set a record aside on which the engine itself fails."""
-        try:
-            decoded, _ = self._decode([record])
-        except Exception:
-            decoded = []  # it changed nothing
-        event = decoded[0].event if decoded else None
+        decoded: list[Decoded] = []
+        event = None
+        with suppress(Exception):  # then it changed nothing
+            decoded, rejected = self._decode([record])
+            event = decoded[0].event if decoded else rejected[0].event
         letter = Letter(
             "processing_failed", f"the engine raised {type(error).__name__}", origin, record, event
         )

@@ -233,6 +233,8 @@ class Upserter:
                 self._finish(plan.group, done.applied, done)
                 continue
             if outcome is Outcome.TOO_LARGE:
+                if plan.owner_write is not None:
+                    self._take_back(plan.copy.item)
                 reject = Reject("too_large", "the item is larger than the table takes")
                 if self._next(plan.group, done, reject):
                     continue
@@ -242,6 +244,11 @@ class Upserter:
                     full.add(id(plan.group))
             again.append(plan.group)
         return again
+
+    def _take_back(self, item: Item) -> None:
+        """Delete the owner record of an item whose copy is not to be had: only what applied supersedes."""
+        if self._store.delete(Table.ITEMS, owner_key(item.key), item.revision.encode()) is Outcome.UNKNOWN:
+            raise Retry("an owner record could not be taken back: the answer is lost")
 
     def _full(
         self,
@@ -286,6 +293,8 @@ class Upserter:
             raise Reject("too_large", f"the item has belonged to more than {MAX_HOLDERS} providers")
         outcome = self._store.transact(self._puts(rewrite, expires_at))
         if outcome is Outcome.TOO_LARGE:
+            if owner is not None and owner.revision == new.revision and not copies:
+                self._take_back(new)  # an insertion that was cut off
             raise Reject("too_large", "the item is larger than the table takes")
         if outcome is not Outcome.APPLIED:
             for copy in rewrite.copies:
