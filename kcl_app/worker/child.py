@@ -41,7 +41,6 @@ def main() -> int:
     from kcl_app.worker.metrics_directory import reserve
     from kcl_app.worker.record_processor import STATE_UNKNOWN, RecordProcessor
 
-    end_with_input(0, STATE_UNKNOWN)
     logged = log_stream(sys.stderr)
     seal = wiring.log_seal()
     try:
@@ -60,6 +59,10 @@ def main() -> int:
         return STATE_UNKNOWN
     give_up_seconds = settings.worker.child_timeout_seconds * 0.8
     processor = RecordProcessor(engine, metrics, give_up_seconds)
+    # The daemon's end is no fault of the record that is under way.
+    end_with_input(0, STATE_UNKNOWN, last_words=processor.end_well)
+    # The daemon says when to stop, but only after a whole delivery; its supervisor says so at once.
+    signal.signal(signal.SIGTERM, lambda number, frame: processor.stop_soon())
     KCLProcess(processor, input_file=sys.stdin, output_file=protocol, error_file=sys.stderr).run()
     return 0
 

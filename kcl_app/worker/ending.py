@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from kcl_app import logs
 from kcl_app.worker import processes
@@ -18,6 +19,7 @@ from kcl_app.worker.errors import COULD_NOT_WORK, WorkerError, hurried
 POLL_SECONDS = 0.1
 SETTING_UP_SECONDS = 2.0
 """How long a daemon that has set up nothing yet may take to end: it holds no shard, and would wait out its grace."""
+YOUNG_SECONDS = 5.0
 LAST_RESORT_SECONDS = 15.0
 """After the grace: what may take this long at most is killing, counting and saying so."""
 _AGAIN = "what was not checkpointed will be read again"
@@ -93,6 +95,7 @@ class Ending:
         if self._output.child_failed:
             self._log.warning("a child has failed, so the daemon ends", why=self._output.hint())
         elif self._signals:
+            self._tell_children()
             self._jvm.terminate()
             self._log.info("stopping", grace_seconds=self._grace_seconds)
         elif self._cloud.hopeless:
@@ -101,6 +104,15 @@ class Ending:
         else:
             return
         self._began = time.monotonic()
+
+    def _tell_children(self) -> None:
+        """Have children settle no more than what is under way: the daemon tells them only after a whole delivery."""
+        now = time.time()
+        for one in processes.observe(self._jvm.pid):
+            # One that has only just started may not know the signal yet, and has nothing under way.
+            if one.kind == processes.CHILD and now - one.started > YOUNG_SECONDS:
+                with suppress(OSError):
+                    os.kill(one.pid, signal.SIGTERM)
 
     def _nobody_left(self) -> bool:
         """Whether the children that there were when one failed have all ended."""

@@ -33,7 +33,13 @@ FIRST_SLICE = 128
 """Records run together at first. Where they are settled quickly the next are twice as many; where it takes long they
 are halved, with a checkpoint after each. Else a batch that takes longer than the daemon waits for a child would be
 begun again and again, and never be done."""
-QUICK_SECONDS, SLOW_SECONDS = 5.0, 30.0
+QUICK_SECONDS, SLOW_SECONDS = 4.0, 10.0
+
+WAKE_SECONDS = 0.5
+"""How long a wait may last before it is looked whether the process is to stop."""
+
+STOP_SECONDS = 60.0
+"""How long the daemon may go on after this process was told to stop. What was left out then must be read again."""
 
 
 class Checkpointer(Protocol):
@@ -76,6 +82,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._settled: tuple[str, int] | None = None
         self._checkpointed: tuple[str, int] | None = None
         self._slice = FIRST_SLICE
+        self._stopping = False
+        self._left_out: float | None = None  # since when records are
         self._proven = False  # until a checkpoint, a record that ends the process could do so again and again
         self._log = get_logger()
 
@@ -111,17 +119,32 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             )
             for one in given.records
         ]
+        if self._left_out is not None and self._monotonic() - self._left_out > STOP_SECONDS:
+            raise Fatal("told to stop, but the daemon goes on: what was left out must be read again")
         while records:
             some, records = records[: self._slice], records[self._slice :]
-            self._settle(some)
+            if self._left_out is not None or not self._settle(some):
+                self._leave_out(len(some) + len(records))
+                break
             if records:
                 self._checkpoint(given.checkpointer)
         self._checkpoint(given.checkpointer)  # 8
 
-    def _settle(self, records: Sequence[Record]) -> None:
-        """Run some records, and count them."""
+    def stop_soon(self) -> None:
+        """Settle no more than what is under way: the daemon is about to stop. May be called by a signal's handler."""
+        self._stopping = True
+
+    def _leave_out(self, records: int) -> None:
+        """Records that the next worker will read again: from here on only what is settled is checkpointed."""
+        if self._left_out is None:
+            self._left_out = self._monotonic()
+            self._log.info("stopping; the rest is left to the next worker", records=records)
+
+    def _settle(self, records: Sequence[Record]) -> bool:
+        """Run some records, and count them; False if the process is to stop first."""
         start = self._monotonic()
-        self._run(records)
+        if self._stopping or not self._run(records):
+            return False
         seconds = self._monotonic() - start
         if seconds > SLOW_SECONDS:
             self._slice = max(1, len(records) // 2)
@@ -135,11 +158,13 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._metrics.pipeline_age.observe(max(0.0, now - record.arrival))
         last = records[-1]
         self._settled = (last.sequence_number, last.sub_sequence_number)
+        return True
 
-    def _run(self, records: Sequence[Record]) -> None:
-        """Run a batch until all that it causes is durable."""
+    def _run(self, records: Sequence[Record]) -> bool:
+        """Run a batch until all that it causes is durable; False if the process is to stop while it has to wait."""
         start = self._monotonic()
-        for attempt in range(1_000_000):
+        attempt = 0
+        while True:
             try:
                 run = self._engine.run if self._proven else self._engine.run_unproven
                 result = run(records, self._shard)
@@ -153,11 +178,19 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 self._log.warning(
                     "the batch waits", why=str(error), attempt=attempt + 1, pause_seconds=round(pause, 2)
                 )
-                self._sleep(pause)
+                self._wait(pause)
+                if self._stopping:
+                    return False
+                attempt += 1
                 continue
             self._metrics.stores_available.labels(self._shard).set(1)
             self._observer.result(result)
-            return
+            return True
+
+    def _wait(self, seconds: float) -> None:
+        while seconds > 0 and not self._stopping:
+            self._sleep(min(seconds, WAKE_SECONDS))
+            seconds -= WAKE_SECONDS
 
     def _checkpoint(self, checkpointer: Checkpointer) -> None:
         """Checkpoint what is settled, by its explicit sequence number: without one, all delivered would count."""
@@ -186,7 +219,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                     raise Fatal("the daemon cannot checkpoint: InvalidStateException") from error
                 pause = random.uniform(0.05, min(5.0, 0.2 * 2**attempt))
                 self._log.warning("the checkpoint waits", why=name, pause_seconds=round(pause, 2))
-                self._sleep(pause)
+                self._wait(pause)
             else:
                 self._metrics.checkpoints.labels("ok").inc()
                 return True
@@ -205,6 +238,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         The end of a shard is the one checkpoint that has no sequence number.
         """
         try:
+            if self._left_out is not None:
+                raise Fatal("the shard has ended, but records of it were left out to stop in time")
             taken = self._try_checkpoint(shard_ended_input.checkpointer.checkpoint)
             if taken is None:
                 return  # whoever has the lease now ends the shard

@@ -16,7 +16,13 @@ from structlog.contextvars import clear_contextvars
 
 from kcl_app.engine.batch import BatchResult
 from kcl_app.metrics import WorkerMetrics
-from kcl_app.worker.record_processor import FIRST_SLICE, SLOW_SECONDS, STATE_UNKNOWN, RecordProcessor
+from kcl_app.worker.record_processor import (
+    FIRST_SLICE,
+    SLOW_SECONDS,
+    STATE_UNKNOWN,
+    STOP_SECONDS,
+    RecordProcessor,
+)
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
 
@@ -388,7 +394,81 @@ def test_slow_batches_get_smaller_so_that_each_try_gets_somewhere() -> None:
 
     child.engine = Slow()
     child.processor._engine = child.engine  # type: ignore[assignment]
-    child.feed(INITIALIZE, process(*(record(number) for number in range(1, 401))), *[OK] * 14)
-    assert sizes(child)[:4] == [128, 64, 32, 16]
-    assert max(sizes(child)[3:]) <= SLOW_SECONDS
+    child.feed(INITIALIZE, process(*(record(number) for number in range(1, 401))), *[OK] * 24)
+    assert sizes(child)[:5] == [128, 64, 32, 16, 8]
+    assert max(sizes(child)[4:]) <= SLOW_SECONDS
     assert sum(sizes(child)) == 400
+
+
+class Signalled(ScriptedEngine):
+    """Is told to stop while it runs its first batch, or while that waits for a store."""
+
+    child: Child
+
+    def run(self, records: Sequence[Record], origin: str) -> BatchResult:
+        """Be told, then run."""
+        self.child.processor.stop_soon()
+        return super().run(records, origin)
+
+    run_unproven = run
+
+
+def signalled(*script: Exception | None) -> Child:
+    """A child that is told to stop in the middle of its first batch."""
+    engine = Signalled(*script)
+    engine.child = Child(engine)
+    return engine.child
+
+
+def test_told_to_stop_it_finishes_what_is_under_way_and_leaves_out_the_rest() -> None:
+    child = signalled()
+    many = [record(number) for number in range(1, 1001)]
+    answers = child.feed(
+        INITIALIZE, process(*many), OK, process(record(1001)), {"action": "shutdownRequested"}
+    )
+    assert sizes(child) == [FIRST_SLICE]
+    assert answers == [
+        status("initialize"),
+        checkpoint(FIRST_SLICE),
+        status("processRecords"),
+        status("processRecords"),
+        status("shutdownRequested"),
+    ]
+    assert child.metric("scheduling_records_total", shard=SHARD) == FIRST_SLICE
+
+
+def test_told_to_stop_while_its_stores_do_not_answer_it_waits_no_longer() -> None:
+    child = signalled(Retry("throttled"), Retry("throttled"))
+    answers = child.feed(INITIALIZE, process(record(1)), {"action": "shutdownRequested"})
+    assert sizes(child) == [1]
+    assert answers == [status("initialize"), status("processRecords"), status("shutdownRequested")]
+    assert child.engine.survivals == [SHARD]
+
+
+def test_a_shard_of_which_records_were_left_out_is_not_ended() -> None:
+    """Its end is checkpointed without a sequence number, and would cover them."""
+    child = signalled()
+    many = [record(number) for number in range(1, 1001)]
+    with pytest.raises(SystemExit) as ended:
+        child.feed(INITIALIZE, process(*many), OK, {"action": "shardEnded"})
+    assert ended.value.code == STATE_UNKNOWN
+    assert checkpoint(FIRST_SLICE) in child.answers()
+    assert child.answers()[-1] == status("processRecords")
+
+
+def test_a_daemon_that_goes_on_although_its_child_was_told_to_stop_has_to_begin_anew() -> None:
+    child = signalled()
+    many = [record(number) for number in range(1, 1001)]
+    child.feed(INITIALIZE, process(*many), OK)
+    child.slept.append(STOP_SECONDS + 1)
+    with pytest.raises(SystemExit):
+        child.feed(process())
+
+
+def test_told_to_stop_with_nothing_under_way_it_takes_on_nothing() -> None:
+    child = Child()
+    child.feed(INITIALIZE)
+    child.processor.stop_soon()
+    answers = child.feed(process(record(1)), {"action": "shutdownRequested"})
+    assert sizes(child) == []
+    assert answers[1:] == [status("processRecords"), status("shutdownRequested")]
