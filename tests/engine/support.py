@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +20,8 @@ from kcl_app.engine.providers import MARGIN
 from kcl_app.engine.settling import Observer
 from kcl_app.stores.base import Blobs, Key, Outcome, Put, Row, Store, Table
 from kcl_app.stores.memory import MemoryBlobs, MemoryStore
+from kcl_app.testing.faults import Crash as Crash
+from kcl_app.testing.turns import Turns as Turns
 from processors.envelope import Event, Limits, Record
 from processors.errors import Retry
 from processors.items import BODIES, Item, ItemChange
@@ -294,10 +295,6 @@ def assert_clean(
     assert known == {key.pk() for key, _ in wanted}, name
 
 
-class Crash(BaseException):
-    """The process is gone; nothing of it catches this."""
-
-
 @dataclass
 class Faults:
     """How often what goes wrong, as probabilities by store call (`lost` by single write).
@@ -311,58 +308,6 @@ class Faults:
     crash: float = 0.01
     retry: float = 0.01
     lost: float = 0.03
-
-
-class Turns:
-    """Runs functions in threads, one at a time; whose turn it is changes only where one calls `pause`.
-
-    Args:
-        rng: decides whose turn it is.
-    """
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._back = threading.Lock()
-        self._back.acquire()
-        self._mine = threading.local()
-        self._errors: list[BaseException] = []
-
-    def pause(self) -> None:
-        """Let another go on, perhaps."""
-        if self._rng.random() < 0.6 and (go := getattr(self._mine, "go", None)) is not None:
-            self._back.release()
-            go.acquire()
-
-    def run(self, functions: Sequence[Callable[[], None]]) -> None:
-        """Run all to their ends; the first error of any is raised."""
-        waiting: dict[threading.Thread, threading.Lock] = {}
-        for function in functions:
-            go = threading.Lock()
-            go.acquire()
-            thread = threading.Thread(target=self._body, args=(function, go), daemon=True)
-            thread.start()
-            waiting[thread] = go
-        alive = list(waiting)
-        ended: set[threading.Thread] = set()
-        self._ended = ended
-        while alive:
-            thread = self._rng.choice(alive)
-            waiting[thread].release()
-            self._back.acquire()
-            alive = [one for one in alive if one not in ended]
-        if self._errors:
-            raise self._errors[0]
-
-    def _body(self, function: Callable[[], None], go: threading.Lock) -> None:
-        self._mine.go = go
-        go.acquire()
-        try:
-            function()
-        except BaseException as error:
-            self._errors.append(error)
-        finally:
-            self._ended.add(threading.current_thread())
-            self._back.release()
 
 
 @dataclass
