@@ -153,7 +153,10 @@ def properties(settings: Settings, executable_name: str, worker_id: str) -> dict
         chosen["dynamoDBEndpoint"] = settings.aws.endpoint_url
     if settings.environment == "local":
         # Calls cost nothing here, and somebody is watching: assign leases and follow a reshard sooner.
-        chosen["leaseAssignmentIntervalMillis"] = max(1000, stream.failover_milliseconds // 2)
+        chosen["leaseAssignmentIntervalMillis"] = max(1000, stream.failover_milliseconds)
+        # But move leases from worker to worker for the sake of balance rarely: workers on one machine all see the same
+        # load, so balance is chance, and each move costs the batch that is under way.
+        chosen["varianceBalancingFrequency"] = 8
         chosen["parentShardPollIntervalMillis"] = 2000
         chosen["shardSyncIntervalMillis"] = 10_000
         # How loaded a worker is decides what it is given; told more often, a new one gets its share sooner.
