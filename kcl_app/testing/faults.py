@@ -37,10 +37,12 @@ class Faults:
         unsettled: of a write of documents: the worker dies just before it, so that items stand without their days.
         freeze: of a step: the process stands still while others go on.
         outage: of a write of documents: their table cannot be used for longer than a child waits.
+        slip: of an item that was just written: the engine itself fails as it takes it into memory.
         steal: of a batch: another worker takes the shard, while this one goes on and does not know.
         stop: of a batch: the worker is asked to stop, and another goes on.
         jump: of a batch: the worker's clock jumps.
         jump_seconds: how far clocks are wrong, at most, either way.
+        ahead: whether clocks can be ahead, too.
         jobs: runs of the horizon job beside the workers, at most.
         budget: faults of all kinds after which none comes any more, so that a run ends.
         patient: whether faults hold off where leases have begun at one checkpoint so often that a record could be taken
@@ -57,14 +59,20 @@ class Faults:
     unsettled: float = 0.0
     freeze: float = 0.0
     outage: float = 0.0
+    slip: float = 0.0
     steal: float = 0.0
     stop: float = 0.0
     jump: float = 0.0
     jump_seconds: float = 0.0
+    ahead: bool = True
     jobs: int = 0
     budget: int = 12
     patient: bool = True
     switching: float = 0.3
+
+    def wrong_by(self, rng: random.Random) -> float:
+        """By how many seconds a clock is ahead that is wrong."""
+        return rng.uniform(-self.jump_seconds, self.jump_seconds if self.ahead else 0.0)
 
 
 EVERYTHING = Faults(

@@ -143,8 +143,8 @@ class Session:
     def _jump(self) -> None:
         world = self._world
         if world.luck.fails(world.faults.jump):
-            clock, most = self._process.clock, world.faults.jump_seconds
-            clock.wrong_by = world.luck.rng.choice([0.0, world.luck.rng.uniform(-most, most)])
+            clock = self._process.clock
+            clock.wrong_by = world.luck.rng.choice([0.0, world.faults.wrong_by(world.luck.rng)])
             world.trace.note(self.who, "its clock jumps to", clock.now().isoformat())
 
     def _checkpoint(self, action: str, number: str | None, sub: int | None) -> str | None:

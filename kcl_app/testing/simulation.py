@@ -24,11 +24,13 @@ from kcl_app.engine.redriving import Redriver
 from kcl_app.metrics import WorkerMetrics
 from kcl_app.put import Outgoing
 from kcl_app.stores.base import Put
-from kcl_app.stores.memory import MemoryBlobs, MemoryStore
+from kcl_app.stores.memory import MemoryBlobs
 from kcl_app.testing.checks import Checks, History, Place, first_few
 from kcl_app.testing.clocks import VirtualClock, VirtualTime
 from kcl_app.testing.faults import Crash, Faults, FaultyStore, Luck, Process, Trace, land
 from kcl_app.testing.sessions import Failed, Session, World
+from kcl_app.testing.slips import let_slip
+from kcl_app.testing.small_rows import SmallRows, marks_are_size
 from kcl_app.testing.stream import Shard
 from kcl_app.testing.turns import Turns
 from kcl_app.worker.record_processor import RecordProcessor
@@ -117,7 +119,7 @@ class Simulation:
         self._workers: dict[str, Process] = {}
         self._begun: set[str] = set()
         self._sessions = 0
-        self.store = MemoryStore()
+        self.store = SmallRows()
         self.trace = Trace()
         self.checks = Checks(history, self.store)
         self._world = World(
@@ -154,7 +156,7 @@ class Simulation:
         self._attempt(lambda: self._turns.run(self._starting()))
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        with quiet_and_seeded(self._seed):
+        with quiet_and_seeded(self._seed), marks_are_size():
             try:
                 action()
             except (Failed, Exception) as error:
@@ -167,6 +169,7 @@ class Simulation:
         self._turns.run([*self._starting(), *jobs])
         self._finish()
         self._must(self.checks.accounts())
+        self._must(self.checks.unbelievable_days())
         suspects = self.checks.suspects()
         if not suspects:
             self._must(self.checks.wrong_days(self.clock.today, self._history.days_compared()))
@@ -210,8 +213,8 @@ class Simulation:
         return worker
 
     def _process(self, name: str) -> Process:
-        most = self._faults.jump_seconds
-        wrong_by = self._rng.uniform(-most, most) if most and self._rng.random() < 0.5 else 0.0
+        wrong = self._faults.jump_seconds and self._rng.random() < 0.5
+        wrong_by = self._faults.wrong_by(self._rng) if wrong else 0.0
         return Process(name, VirtualClock(self._world.time, wrong_by))
 
     def _engine(self, who: str, process: Process) -> BatchEngine:
@@ -227,7 +230,16 @@ class Simulation:
             self._late,
             self.trace,
         )
-        return self._history.engine(store, process.clock, self._rng.choice([4, 1000]))
+        engine = self._history.engine(store, process.clock, self._rng.choice([4, 1000]))
+        if self._faults.slip:
+            let_slip(engine.providers, lambda: self._slips(who))
+        return engine
+
+    def _slips(self, who: str) -> bool:
+        slips = self._world.luck.fails(self._faults.slip)
+        if slips:
+            self.trace.note(who, "the engine fails on an item that is written")
+        return slips
 
     def _processor(self, who: str, process: Process) -> RecordProcessor:
         return record_processor(self._engine(who, process), metrics(), self._world.time)

@@ -1,27 +1,24 @@
-"""Ways to break each rule: functions that change the code under test until their patch is undone."""
+"""Ways to break each rule about records, items and checkpoints: they change the code under test until undone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from kcl_app.engine import batch, providers, settling, upserting
+from kcl_app.engine import batch, upserting
 from kcl_app.engine.batch import BatchEngine
-from kcl_app.engine.providers import Providers
-from kcl_app.engine.settling import Settler
 from kcl_app.engine.upserting import Upserter
 from kcl_app.stores.base import Outcome, Put, Table
 from kcl_app.stores.memory import MemoryStore
-from kcl_app.stores.rows import document_row
-from kcl_app.testing import checks
+from kcl_app.testing import checks, simulation
 from kcl_app.testing.faults import FaultyStore
 from kcl_app.worker.record_processor import RecordProcessor
 from processors import decoding, envelope, upserts
 from processors.errors import Retry
-from processors.impacts import Impacts
 from processors.revisions import Revision
 from processors.upserts import Verdict
 
@@ -40,92 +37,35 @@ def older_than_mine(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryStore, "_check", check)
 
 
-def _zone_not_compared(patch: pytest.MonkeyPatch) -> None:
-    """Take the second net away: that documents made in another zone than the provider's row has are all done again."""
-    days = Settler._days
+def only_the_newest_of_a_batch(patch: pytest.MonkeyPatch) -> None:
+    """Of a batch, the newest revision of each item is looked at, and no other."""
+    real = decoding.coalesce
 
-    def blind(self: Settler, state: Any, work: Any, zone: str, *arguments: Any) -> Any:
-        known = state.known
-        if known is not None:
-            state.known = replace(known, zone=zone)
-        try:
-            return days(self, state, work, zone, *arguments)
-        finally:
-            state.known = known
+    def coalesce(decoded: Any) -> Any:
+        groups = real(decoded)
+        for group in groups:
+            del group.candidates[1:]
+        return groups
 
-    patch.setattr(Settler, "_days", blind)
+    patch.setattr(batch, "coalesce", coalesce)
 
 
-def nothing_inherited(patch: pytest.MonkeyPatch) -> None:
-    """Whoever replaces a revision takes its impacts for settled."""
-    patch.setattr(Providers, "has_settled", lambda self, copy: True)
+def rejected_supersedes(patch: pytest.MonkeyPatch) -> None:
+    """A change that is set aside supersedes the older ones of its batch."""
+    real = Upserter._next
+
+    def leave(self: Upserter, group: Any, done: Any, reject: Any) -> bool:
+        real(self, group, done, reject)
+        done.superseded.extend(group.candidates)
+        group.candidates.clear()
+        return True
+
+    patch.setattr(Upserter, "_next", leave)
 
 
-def replay_does_nothing(patch: pytest.MonkeyPatch) -> None:
-    """A revision that is found stored is done with."""
-    patch.setattr(Upserter, "_take_over", lambda self, *arguments: None)
-
-
-def not_read_afresh(patch: pytest.MonkeyPatch) -> None:
-    """What is in memory is believed, whatever impacts were found stored."""
-    patch.setattr(Upserter, "_mark_stale", staticmethod(lambda *arguments: None))
-
-
-def zones_do_not_matter(patch: pytest.MonkeyPatch) -> None:
-    """A change of zone impacts what the item itself touches."""
-    _zone_not_compared(patch)
-    patch.setattr(upserts, "rezones", lambda change: False)
-
-
-def versions_after_items(patch: pytest.MonkeyPatch) -> None:
-    """Write versions are read after the items."""
-    load = Providers._load
-
-    def late(self: Providers, key: Any) -> Any:
-        state = load(self, key)
-        state.versions = self.versions(key)
-        return state
-
-    patch.setattr(Providers, "_load", late)
-
-
-def only_versions_again(patch: pytest.MonkeyPatch) -> None:
-    """After a conflict the versions are read again, and the items believed."""
-    write = Settler._write
-
-    def again(self: Settler, documents: Any, work: Any, again: Any) -> None:
-        held = {one.provider: self._providers.get(one.provider) for one in documents}
-        write(self, documents, work, again)
-        for key in again:
-            if key in held and key not in self._providers._states:
-                state = self._providers.get(key)
-                state.copies, state.calendar = held[key].copies, held[key].calendar
-
-    patch.setattr(Settler, "_write", again)
-
-
-def same_spans_not_written(patch: pytest.MonkeyPatch) -> None:
-    """A document whose spans came out the same is left as it is."""
-    write = Settler._write
-
-    def sparing(self: Settler, documents: Any, work: Any, again: Any) -> None:
-        changed = []
-        for one in documents:
-            key = (one.provider.pk(), one.day.isoformat())
-            row = self._store.get(Table.SPANS, [key]).get(key)
-            if row is not None and (row["spans"], row["status"]) == (one.spans, one.status):
-                work[one.provider].done[1].add(one.day)
-            else:
-                changed.append(one)
-        write(self, changed, work, again)
-
-    patch.setattr(Settler, "_write", sparing)
-
-
-def nothing_past_the_horizon(patch: pytest.MonkeyPatch) -> None:
-    """Workers compute the horizon and no day more."""
-    patch.setattr(providers, "MARGIN", 0)
-    patch.setattr(checks, "MARGIN", 0)
+def too_large_in_two_writes(patch: pytest.MonkeyPatch) -> None:
+    """The owner record of a new item is inserted before anybody knows whether its copy fits."""
+    patch.setattr(simulation, "marks_are_size", nullcontext)
 
 
 def availability_as_it_comes(patch: pytest.MonkeyPatch) -> None:
@@ -139,14 +79,6 @@ def availability_as_it_comes(patch: pytest.MonkeyPatch) -> None:
         return verdict
 
     patch.setattr(upserting, "judge", judge)
-
-
-def redrive_without_days(patch: pytest.MonkeyPatch) -> None:
-    """A redrive puts events back and computes nothing."""
-    from kcl_app.engine import redriving
-
-    patch.setattr(redriving, "recompute", lambda *arguments: None)
-    patch.setattr(redriving, "stale_days", lambda *arguments: [])
 
 
 def revisions_from_kinesis(patch: pytest.MonkeyPatch) -> None:
@@ -268,21 +200,6 @@ def letter_after_checkpoint(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BatchEngine, "_set_aside", later)
 
 
-def stale_as_fresh(patch: pytest.MonkeyPatch) -> None:
-    """A day that could not be computed is shown as one without spans."""
-    real = document_row
-
-    def row(document: Any, *arguments: Any) -> Any:
-        return real(replace(document, status="fresh", reason=None), *arguments)
-
-    patch.setattr(settling, "document_row", row)
-
-
-def no_letter_for_days(patch: pytest.MonkeyPatch) -> None:
-    """A day that could not be computed is marked, and no letter says why."""
-    patch.setattr(Settler, "_send_letters", lambda self, *arguments: None)
-
-
 def shard_ended_unsaid(patch: pytest.MonkeyPatch) -> None:
     """The end of a shard is not checkpointed."""
     patch.setattr(RecordProcessor, "shard_ended", lambda self, given: None)
@@ -336,17 +253,6 @@ def no_transaction(patch: pytest.MonkeyPatch) -> None:
         return outcomes.pop() if outcomes else Outcome.APPLIED
 
     patch.setattr(FaultyStore, "transact", transact)
-
-
-def only_the_new_time(patch: pytest.MonkeyPatch) -> None:
-    """A change impacts the item's new time alone."""
-    real = upserts.impacts_at
-
-    def impacts_at(provider: str, old: Any, new: Any, impact: Any) -> Impacts:
-        return real(provider, old, new, lambda name, change: impact(name, replace(change, old=None)))
-
-    patch.setattr(upserts, "impacts_at", impacts_at)
-    patch.setattr(upserting, "impacts_at", impacts_at)
 
 
 def killers_tried_for_ever(patch: pytest.MonkeyPatch) -> None:

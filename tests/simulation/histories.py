@@ -9,10 +9,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from several_providers import EMR, EVERY_DAY, HOST, KILLER, NEVER_RIGHT, NOON, TENANT, SeveralProviders, host
+from several_providers import (
+    EMR,
+    EVERY_DAY,
+    HOST,
+    HOST_THAT_RAISES,
+    KILLER,
+    NEVER_RIGHT,
+    NOON,
+    TENANT,
+    UNKNOWN,
+    SeveralProviders,
+    host,
+)
 
 from kcl_app.testing.checks import History
 from kcl_app.testing.faults import Faults
+from kcl_app.testing.small_rows import LARGER_THAN_A_ROW
 from kcl_app.testing.stream import FakeStream, Shard
 from processors.envelope import Record
 
@@ -43,7 +56,13 @@ class Recipe:
         step_seconds: how much time goes by with each message.
         never_right: whether an item may make the plugin fail.
         broken: whether the plugin fails on every day until it is repaired.
+        raises: whether the plugin raises errors in `decode` for events of a type, in `impact` for items of an id.
         bounded: how many working hours are those of a day or two.
+        zones_only: whether working hours tell a zone and no time.
+        in_order: whether kinds come one after the other as they are listed, and again from the first.
+        too_large: how many slots are larger than a row may be.
+        apart: whether working hours travel on the first shard and all else on the last, as messages may whose
+            `subject` names nobody.
         killers: events that end the process that decodes them, at most.
     """
 
@@ -72,14 +91,20 @@ class Recipe:
     broken: bool = False
     killers: int = 0
     bounded: float = 0.2
+    zones_only: bool = False
+    in_order: bool = False
+    apart: bool = False
+    too_large: float = 0.0
+    raises: bool = False
 
 
 @dataclass
 class _Made:
-    """An event, the providers that it names, and whether it can be read."""
+    """An event, the providers on whose shards it travels, and instead of them the number of one shard."""
 
     data: bytes
     named: list[int]
+    shard: int | None = None
 
 
 class _Maker:
@@ -92,6 +117,7 @@ class _Maker:
         self.versions: dict[str, int] = {}
         self.accepted = 0
         self.killers: set[bytes] = set()
+        self.too_large: set[bytes] = set()
 
     def events(self) -> list[_Made]:
         """Events in the order of delivery."""
@@ -120,7 +146,7 @@ class _Maker:
         recipe, rng = self.recipe, self.rng
         if rng.random() < recipe.unreadable:
             return self._unreadable()
-        kind = rng.choice(recipe.kinds)
+        kind = self._kind()
         data = self._data(kind)
         count = min(recipe.providers, rng.choice(recipe.named) if kind != "availability" else 1)
         named = sorted(rng.sample(range(recipe.providers), count))
@@ -135,7 +161,21 @@ class _Maker:
         if self.versions[name] >= 0:  # this source counts
             self.versions[name] += 1
             data["version"] = self.versions[name]
-        return _Made(self._envelope(f"x-{kind}", data), named)
+        if kind == "slot" and named and recipe.too_large and rng.random() < recipe.too_large:
+            data["location_id"] = LARGER_THAN_A_ROW
+        made = _Made(self._envelope(f"x-{kind}", data), named, self._shard(kind))
+        if "location_id" in data:
+            self.too_large.add(made.data)
+        return made
+
+    def _kind(self) -> str:
+        kinds = self.recipe.kinds
+        return kinds[self.accepted % len(kinds)] if self.recipe.in_order else self.rng.choice(kinds)
+
+    def _shard(self, kind: str) -> int | None:
+        if not self.recipe.apart:
+            return None
+        return 0 if kind == "working_hours" else -1
 
     def _envelope(self, type_: str, data: Any, **over: Any) -> bytes:
         self.accepted += 1
@@ -156,6 +196,8 @@ class _Maker:
 
     def _unreadable(self) -> _Made:
         rng = self.rng
+        if self.recipe.raises:
+            return _Made(self._envelope(UNKNOWN, {"id": "i1", "providers": ["p0"]}), [0])
         data = rng.choice(
             [
                 b"{",
@@ -186,6 +228,8 @@ class _Maker:
             case "working_hours":
                 times = {"start": f"{rng.randint(6, 9):02d}:00", "end": "20:00"}
                 data = {"time_zone": rng.choice(recipe.zones), "weekly": [{"days": EVERY_DAY, **times}]}
+                if recipe.zones_only:
+                    data["weekly"] = []
                 data["status"] = cancelled or "active"
                 if rng.random() < recipe.bounded:
                     data["effective_from"] = day.isoformat()
@@ -232,7 +276,9 @@ class _Shards:
                 self.of[provider] = children[provider % len(children)]
 
     def taking(self, one: _Made) -> list[Shard]:
-        """The shards that an event is sent to: those of the providers it names."""
+        """The shards that an event is sent to: those of the providers it names, mostly."""
+        if one.shard is not None:
+            return [self.stream.open_shards()[one.shard]]
         shards = {shard.name: shard for shard in (self.of[provider] for provider in one.named)}
         return list(shards.values()) or [self.rng.choice(self.stream.open_shards())]
 
@@ -262,7 +308,7 @@ def make(recipe: Recipe, seed: int) -> History:
         plugin.broken = False
 
     return History(
-        host(plugin) if recipe.broken else HOST,
+        host(plugin) if recipe.broken else HOST_THAT_RAISES if recipe.raises else HOST,
         stream,
         [Record(data, str(number), 0, "partition", 0.0) for number, data in enumerate(sent, start=1)],
         recipe.start,
@@ -271,4 +317,6 @@ def make(recipe: Recipe, seed: int) -> History:
         horizon_days=maker.horizon,
         repair=repair if recipe.broken else None,
         killers=frozenset(maker.killers),
+        too_large=frozenset(maker.too_large),
+        slips=recipe.faults.slip > 0,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import broken
+import broken_days
 import pytest
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -44,7 +45,7 @@ MUTATIONS = (
     Mutation(
         "nothing inherited",
         "a revision takes over the impacts of the one it replaces",
-        broken.nothing_inherited,
+        broken_days.nothing_inherited,
         "a slot handed about",
         first=6,
         runs=400,
@@ -52,7 +53,7 @@ MUTATIONS = (
     Mutation(
         "replay does nothing",
         "a replay settles the stored impacts",
-        broken.replay_does_nothing,
+        broken_days.replay_does_nothing,
         "throttling",
         first=4,
         runs=60,
@@ -60,7 +61,7 @@ MUTATIONS = (
     Mutation(
         "not read afresh",
         "providers of impacts taken over are read afresh",
-        broken.not_read_afresh,
+        broken_days.not_read_afresh,
         "one shard, two workers",
         first=31,
         runs=1500,
@@ -68,7 +69,7 @@ MUTATIONS = (
     Mutation(
         "zones do not matter",
         "a change of zone impacts every day",
-        broken.zones_do_not_matter,
+        broken_days.zones_do_not_matter,
         "zones beside slots",
         first=6,
         runs=400,
@@ -76,7 +77,7 @@ MUTATIONS = (
     Mutation(
         "versions after items",
         "write_version is read before the items",
-        broken.versions_after_items,
+        broken_days.versions_after_items,
         "one slot moves",
         first=3,
         runs=400,
@@ -84,7 +85,7 @@ MUTATIONS = (
     Mutation(
         "only versions again",
         "after a conflict both are read again, and all days redone",
-        broken.only_versions_again,
+        broken_days.only_versions_again,
         "zones beside slots",
         first=24,
         runs=400,
@@ -92,7 +93,7 @@ MUTATIONS = (
     Mutation(
         "same spans not written",
         "an impacted day is written even if its spans came out the same",
-        broken.same_spans_not_written,
+        broken_days.same_spans_not_written,
         "one slot moves",
         first=186,
         runs=800,
@@ -100,7 +101,7 @@ MUTATIONS = (
     Mutation(
         "nothing past the horizon",
         "workers compute two days past the horizon",
-        broken.nothing_past_the_horizon,
+        broken_days.nothing_past_the_horizon,
         "midnight in New York",
         first=39,
         runs=400,
@@ -116,7 +117,7 @@ MUTATIONS = (
     Mutation(
         "redrive without days",
         "a redrive recomputes the days that its letter names",
-        broken.redrive_without_days,
+        broken_days.redrive_without_days,
         "plugin broken",
         first=0,
         runs=60,
@@ -220,7 +221,7 @@ MUTATIONS = (
     Mutation(
         "stale as fresh",
         "a day that failed is stale, never served as fresh",
-        broken.stale_as_fresh,
+        broken_days.stale_as_fresh,
         "plugin broken",
         first=0,
         runs=60,
@@ -228,7 +229,7 @@ MUTATIONS = (
     Mutation(
         "no letter for days",
         "a stale day has its dead letter",
-        broken.no_letter_for_days,
+        broken_days.no_letter_for_days,
         "plugin broken",
         first=0,
         runs=60,
@@ -276,7 +277,7 @@ MUTATIONS = (
     Mutation(
         "only the new time",
         "impacts hold the item's old and its new time",
-        broken.only_the_new_time,
+        broken_days.only_the_new_time,
         "a slot handed about",
         first=3,
         runs=60,
@@ -289,4 +290,87 @@ MUTATIONS = (
         first=1,
         runs=60,
     ),
+    Mutation(
+        "impacts as dates",
+        "impacts are stored as instants, since the zone may change before they are settled",
+        broken_days.impacts_as_dates,
+        "a zone changes around a death",
+        first=23,
+        runs=1000,
+    ),
+    Mutation(
+        "no day in common",
+        "what is touched near the window's edges is written with a day that a change of zone writes too",
+        broken_days.no_day_in_common,
+        "a zone changes beside a slot",
+        first=309,
+        runs=1500,
+    ),
+    Mutation(
+        "only missing days enter",
+        "the horizon job recomputes the day that enters, document or not",
+        broken_days.only_missing_days_enter,
+        "clocks that are slow",
+        first=70,
+        runs=1000,
+    ),
+    Mutation(
+        "only the newest of a batch",
+        "coalescing looks at every revision in the batch",
+        broken.only_the_newest_of_a_batch,
+        "slots too large",
+        first=9,
+        runs=100,
+    ),
+    Mutation(
+        "rejected supersedes",
+        "only an event that applied supersedes",
+        broken.rejected_supersedes,
+        "slots too large",
+        first=9,
+        runs=100,
+    ),
+    Mutation(
+        "too large in two writes",
+        "what may be too large is one transaction",
+        broken.too_large_in_two_writes,
+        "slots too large",
+        first=7,
+        runs=100,
+    ),
+    Mutation(
+        "memory is kept",
+        "memory is forgotten after a run that failed",
+        broken_days.memory_is_kept,
+        "faults of ours",
+        first=79,
+        runs=400,
+    ),
+    Mutation(
+        "failed records distrust nothing",
+        "the days of a record on which the engine fails are stale",
+        broken_days.failed_records_distrust_nothing,
+        "faults of ours",
+        first=27,
+        runs=100,
+    ),
+    Mutation(
+        "no impact is none",
+        "where a plugin cannot say what a change touches, every day is computed",
+        broken_days.no_impact_is_none,
+        "plugin raises",
+        first=5,
+        runs=60,
+    ),
+    Mutation(
+        "neither forgets",
+        "memory is forgotten after an outage, or after the conflicts that it leads to",
+        broken_days.neither_forgets,
+        "turns on a slot",
+        first=21,
+        runs=400,
+    ),
 )
+
+NETS = (broken_days.memory_is_kept_in_an_outage, broken_days.conflicts_forget_nothing)
+"""Each is made up for by the other; together they are the mutation above."""

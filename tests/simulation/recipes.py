@@ -12,12 +12,31 @@ from kcl_app.testing.faults import EVERYTHING, Faults
 NARROW = ("appointment",) * 12 + ("working_hours",)
 
 BEFORE_MIDNIGHT = datetime(2026, 3, 8, 23, 59, 30, tzinfo=UTC)
+AFTER_MIDNIGHT = datetime(2026, 3, 9, 0, 30, tzinfo=UTC)
 BEFORE_MIDNIGHT_IN_NEW_YORK = datetime(2026, 3, 9, 3, 59, 30, tzinfo=UTC)
 
 SLOTS = Recipe("", kinds=("slot",), ids=1, unreadable=0.0, cancelled=0.1, days=(0, 1, 2, 3), events=(4, 9))
 """Few slots that move from day to day: each day missed shows, and nothing else hides it."""
 
 FAR_APART = ("Pacific/Kiritimati", "America/New_York", "Asia/Tokyo", "Etc/GMT+12")
+
+ZONED = replace(
+    SLOTS,
+    kinds=("slot", "working_hours", "working_hours", "slot"),
+    in_order=True,
+    apart=True,
+    providers=1,
+    named=(1,),
+    ids=5,
+    zones=("Asia/Tokyo", "Etc/GMT+12"),
+    days=(-1, 0, 3, 4),
+    events=(4, 4),
+    cancelled=0.0,
+    late=0.0,
+    twice=0.0,
+    zones_only=True,
+)
+"""Slots near the edges of the days kept, and working hours that name the zone, on a shard each."""
 
 RECIPES = (
     Recipe("everything", EVERYTHING),
@@ -119,6 +138,39 @@ RECIPES = (
         step_seconds=3.0,
     ),
     Recipe("clocks that jump", replace(EVERYTHING, jobs=2, jump=0.1, jump_seconds=86_400.0)),
+    replace(
+        ZONED,
+        name="a zone changes around a death",
+        faults=Faults(unsettled=0.3, switching=0.3, budget=1),
+    ),
+    replace(ZONED, name="a zone changes beside a slot", faults=Faults(switching=0.7, freeze=0.03)),
+    replace(
+        SLOTS,
+        name="slots too large",
+        faults=Faults(unsettled=0.1, checkpoint_crash=0.1, steal=0.1, crash=0.02, freeze=0.01, lost=0.02),
+        ids=2,
+        named=(1, 1, 1, 2, 0),
+        too_large=0.3,
+    ),
+    Recipe("plugin raises", EVERYTHING, raises=True, unreadable=0.2),
+    Recipe(
+        "faults of ours",
+        Faults(slip=0.15, unsettled=0.03, steal=0.1, freeze=0.01, budget=6),
+        kinds=("slot", "slot", "slot", "appointment", "working_hours"),
+        zones=("UTC",),
+    ),
+    # Two days slow and never ahead: then all of the horizon is computed, and what enters it later may be left out.
+    replace(
+        SLOTS,
+        name="clocks that are slow",
+        faults=Faults(jump=0.3, jump_seconds=172_800.0, ahead=False, steal=0.1),
+        providers=1,
+        named=(1,),
+        ids=4,
+        days=(1, 2, 2, 3, 3, 4),
+        start=AFTER_MIDNIGHT,
+        step_seconds=10_800.0,
+    ),
 )
 """What is played, one after the other."""
 

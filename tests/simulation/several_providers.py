@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from emr_plugins.api import (
     API_VERSION,
     Appointment,
+    Change,
     Context,
     EmrPlugin,
     Event,
@@ -15,6 +16,7 @@ from emr_plugins.api import (
     ItemChange,
     Reject,
     Span,
+    Touched,
 )
 from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry
@@ -31,6 +33,10 @@ KILLER = "x-killer"
 """The type of an event that ends the process that decodes it."""
 NEVER_RIGHT = "i-never"
 """The id of an item with which the plugin computes no spans."""
+UNKNOWN = "x-unknown"
+"""The type of an event on which the plugin raises an error."""
+FAILING = "i1"
+"""The id of items of which a plugin may fail to say what a change touches."""
 EVERY_DAY = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -39,13 +45,15 @@ class SeveralProviders(StandardPlugin):
 
     Args:
         broken: computes no spans while it is.
+        no_impact: cannot say what a change of an item of the id `FAILING` touches.
     """
 
     name = EMR
     api_version = API_VERSION
 
-    def __init__(self, broken: bool = False) -> None:
+    def __init__(self, broken: bool = False, no_impact: bool = False) -> None:
         self.broken = broken
+        self.no_impact = no_impact
 
     def decode(self, event: Event, context: Context) -> Iterable[ItemChange]:
         """One item for each event; it names no provider where `providers` is empty."""
@@ -54,6 +62,13 @@ class SeveralProviders(StandardPlugin):
             raise Reject("invalid_data", "data.providers: is required")
         body = BODIES[event.type.removeprefix("x-")].model_validate(data)
         return [ItemChange(data["id"], body, tuple(data["providers"]), data.get("version", 0))]
+
+    def impact(self, change: Change, context: Context) -> Iterable[Touched]:
+        """The standard answer, unless it fails."""
+        item = change.new or change.old
+        if self.no_impact and item is not None and item.key.id == FAILING:
+            raise RuntimeError("no impact")
+        return super().impact(change, context)
 
     def spans(self, day: date, items: Sequence[Item], context: Context) -> Sequence[Span]:
         """The standard answer, unless it fails."""
@@ -91,3 +106,4 @@ def host(*plugins: EmrPlugin) -> PluginHost:
 
 
 HOST = host(SeveralProviders())
+HOST_THAT_RAISES = host(SeveralProviders(no_impact=True))

@@ -95,4 +95,6 @@ WORDS = (
     "if all died now",
     "CONFLICT",
     "dead letters are redriven",
+    "TOO_LARGE",
+    "the engine fails on an item that is written",
 )

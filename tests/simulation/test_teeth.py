@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from histories import make
-from mutations import MUTATIONS, Mutation
+from mutations import MUTATIONS, NETS, Mutation, Patch
 from recipes import RECIPES
 
 from kcl_app.testing.simulation import Simulation, SimulationError
@@ -28,6 +28,16 @@ def test_a_broken_rule_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPa
                 break
     assert found is not None, f"{mutation.runs} runs of {recipe.name} do not show that {mutation.rule}"
     Simulation(make(recipe, found), recipe.faults, found).run()
+
+
+@pytest.mark.parametrize("patch", NETS, ids=lambda patch: patch.__name__)
+def test_of_two_nets_one_is_enough(patch: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why no history shows these broken alone: the runs that show both of them broken hold."""
+    both = next(one for one in MUTATIONS if one.name == "neither forgets")
+    recipe = next(one for one in RECIPES if one.name == both.recipe)
+    patch(monkeypatch)
+    for seed in range(both.first - 10, both.first + 20):
+        Simulation(make(recipe, seed), recipe.faults, seed).run()
 
 
 def test_every_mutation_is_another_one() -> None:
