@@ -2,35 +2,36 @@
 
 A batch that fails is run again by the process itself. But a plugin can end the process (`os._exit`, a fault in C code,
 all memory used up) or hang where nothing can interrupt it, until the daemon ends all. Then the next process starts from
-the same checkpoint with the same records. So each process, before its first batch on a shard, writes down where it
-starts. The third that starts there without a checkpoint in between goes record by record, and writes down each before
-it is tried. A record that has ended two of these is not tried again.
+the same checkpoint with the same record. So each process begins with one record alone, and writes down which before it
+tries it. A record that has ended three processes so is not tried again. One that ends its process later, among others,
+is the first before long, since each process checkpoints what it gets done.
 
-A start is named by its first record, so that nothing needs to be erased: after a checkpoint the next is elsewhere.
+A start is named by its record, so that nothing needs to be erased: after a checkpoint the next is elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from kcl_app.clock import Clock
 from kcl_app.stores.base import Outcome, Put, Row, Store, Table
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
 from processors.items import SCHEMA
+from processors.keys import ProviderKey, decode_part
 
 PARTITION = "#attempts"
 """The partition of the dead-letter table that holds the marks: tenants are percent-encoded, so none is called so."""
 
-STARTS = 2
-"""Processes that may end on the way from one checkpoint to the next before records are tried one by one."""
-
-TRIES = 2
+TRIES = 3
 """Processes that a record may end when it is tried alone."""
+
+PROVIDERS_CHARACTERS = 90_000
+"""Of the providers written down with a mark: a row holds 400 KB, and a character takes four bytes at most."""
 
 KEPT_SECONDS = 30 * 86_400
 ROUNDS = 10
@@ -41,15 +42,15 @@ class Mark:
     """What is written down of a shard.
 
     Attributes:
-        start: the first record after the checkpoint, as its place in the stream.
-        starts: processes that began there.
-        tries: for each record that was tried alone and did not come through since, how many processes tried it.
+        record: the first record after the checkpoint, as its place in the stream.
+        tries: processes that began with it.
+        providers: whose days it may have touched, as their keys; known from the second try on.
         version: changes with every write.
     """
 
-    start: str
-    starts: int = 0
-    tries: Mapping[str, int] = field(default_factory=dict)
+    record: str
+    tries: int = 0
+    providers: tuple[str, ...] = ()
     version: str = ""
 
 
@@ -65,46 +66,46 @@ class Attempts:
         self._store = store
         self._clock = clock
         self._marks: dict[str, Mark] = {}
-        self._trying: dict[str, str] = {}
 
-    def careful(self, shard: str, first: Record) -> bool:
-        """Whether the records of a shard must be tried one by one. Marks this process' start if it is not yet.
+    def begin(self, shard: str, record: Record) -> int:
+        """Mark that this process begins with a record, unless it has.
 
         Args:
             shard: its id.
-            first: the first record of the first batch.
+            record: the one that is tried alone.
+
+        Returns:
+            How many processes have begun with it, this one included.
 
         Raises:
             Retry: the mark cannot be written now.
         """
-        if shard not in self._marks:
-            self._write(shard, lambda stored: self._started(stored, first.sequence()))
-        return self._marks[shard].starts > STARTS
+        place = record.sequence()
+        if shard not in self._marks or self._marks[shard].record != place:
+            self._write(shard, lambda stored: _begun(stored, place))
+        return self._marks[shard].tries
 
-    def hopeless(self, shard: str, record: Record) -> bool:
-        """Whether a record is not to be tried any more; marks that it is being tried now if it is.
-
-        Args:
-            shard: where a start is marked.
-            record: the record to be tried alone.
+    def name(self, shard: str, providers: Collection[ProviderKey]) -> None:
+        """Write down whose days the record may touch, before anything of it is stored.
 
         Raises:
             Retry: the mark cannot be written now.
         """
-        place, passed = record.sequence(), self._trying.get(shard)
-        if passed == place:
-            return False  # this process tries it again, since a store could not be used
+        names: list[str] = []
+        room = PROVIDERS_CHARACTERS
+        for name in sorted(key.pk() for key in providers):
+            room -= len(name)
+            if room > 0:
+                names.append(name)
         mark = self._marks[shard]
-        if mark.tries.get(place, 0) >= TRIES:
-            return True
+        if not set(names) <= set(mark.providers):
+            together = tuple(sorted({*mark.providers, *names}))
+            self._write(shard, lambda stored: replace(stored or mark, providers=together))
 
-        def tried(stored: Mark | None) -> Mark:
-            tries = {one: count for one, count in mark.tries.items() if one != passed}
-            return replace(stored or mark, tries={**tries, place: tries.get(place, 0) + 1})
-
-        self._write(shard, tried)
-        self._trying[shard] = place
-        return False
+    def named(self, shard: str) -> set[ProviderKey]:
+        """Whose days the record may have touched."""
+        keys = (name.split("#") for name in self._marks[shard].providers)
+        return {ProviderKey(*(decode_part(part) for part in parts)) for parts in keys}
 
     def survived(self, shard: str) -> None:
         """Take this process' part of the mark back: it ends in good order, or gives the shard up, so nothing ended it.
@@ -112,31 +113,18 @@ class Attempts:
         Args:
             shard: marked by this process or not.
         """
-        mark, trying = self._marks.pop(shard, None), self._trying.pop(shard, None)
+        mark = self._marks.pop(shard, None)
         if mark is None:
             return
 
         def without(stored: Mark | None) -> Mark:
-            if stored is None or stored.start != mark.start:
+            if stored is None or stored.record != mark.record:
                 return stored or mark  # others have gone on: there is nothing of ours in it
-            tries = {**stored.tries}
-            if trying is not None:
-                tries[trying] = tries.get(trying, 1) - 1
-            return replace(
-                stored,
-                starts=max(0, stored.starts - 1),
-                tries={one: count for one, count in tries.items() if count > 0},
-            )
+            return replace(stored, tries=max(0, stored.tries - 1))
 
         with suppress(Retry, Fatal):  # it is not worth keeping a process that must go
             self._write(shard, without)
         self._marks.pop(shard, None)
-
-    @staticmethod
-    def _started(stored: Mark | None, start: str) -> Mark:
-        if stored is None or stored.start != start:
-            return Mark(start, 1)
-        return replace(stored, starts=stored.starts + 1)
 
     def _write(self, shard: str, change: Callable[[Mark | None], Mark]) -> None:
         mine: list[Mark] = []
@@ -158,10 +146,11 @@ class Attempts:
         row = self._store.get(Table.DEAD_LETTERS, [key]).get(key)
         if row is None:
             return None
+        tries = row.get("tries")  # whatever another release may have written, it must not end this process
         return Mark(
-            str(row["start"]),
-            _number(row["starts"]),
-            json.loads(str(row["tries"])),
+            str(row.get("record", "")),
+            tries if isinstance(tries, int) else 0,
+            tuple(json.loads(str(row.get("providers") or "[]"))),
             str(row["write_version"]),
         )
 
@@ -169,9 +158,9 @@ class Attempts:
         return {
             "pk": PARTITION,
             "sk": shard,
-            "start": mark.start,
-            "starts": mark.starts,
-            "tries": json.dumps(mark.tries),
+            "record": mark.record,
+            "tries": mark.tries,
+            "providers": json.dumps(mark.providers),
             "write_version": mark.version,
             "schema": SCHEMA,
             "updated_at": self._clock.now().isoformat(),
@@ -179,5 +168,7 @@ class Attempts:
         }
 
 
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+def _begun(stored: Mark | None, place: str) -> Mark:
+    if stored is None or stored.record != place:
+        return Mark(place, 1)
+    return replace(stored, tries=stored.tries + 1)

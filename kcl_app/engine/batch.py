@@ -18,7 +18,7 @@ from datetime import date, timedelta
 
 from emr_plugins.host import PluginHost
 from kcl_app.clock import Clock
-from kcl_app.engine.attempts import Attempts
+from kcl_app.engine.attempts import TRIES, Attempts
 from kcl_app.engine.dead_letters import DeadLetters, Letter
 from kcl_app.engine.providers import Providers
 from kcl_app.engine.settling import Observer, Settler, Work
@@ -144,26 +144,37 @@ class BatchEngine:
         return result
 
     def run_unproven(self, records: Sequence[Record], origin: str) -> BatchResult:
-        """As `run`, for a process that has not checkpointed on its shard yet: a record may be about to end it.
+        """As `run`, for a process that has not checkpointed on its shard yet: the first record may be about to end it.
 
         Args:
-            records: in the order of their shard.
+            records: in the order of their shard; best only one.
             origin: the shard.
 
         Raises:
             Retry: a store cannot be used now; run the same records again.
             Fatal: state is unknown; the process must end.
         """
-        if not self._attempts.careful(origin, records[0]):
-            return self.run(records, origin)
-        get_logger().warning("records are tried one by one: processes have ended here", records=len(records))
-        result = BatchResult()
-        for record in records:
-            if self._attempts.hopeless(origin, record):
-                result.add(self._killer(record, origin))
-            else:
-                result.add(self.run([record], origin))
-        return result
+        first, rest = records[0], records[1:]
+        tries = self._attempts.begin(origin, first)
+        if tries > TRIES:
+            result = self._killer(first, origin)
+            if rest:
+                result.add(self.run(rest, origin))
+            return result
+        if tries > 1:
+            get_logger().warning("a process has ended at this record before", tries=tries - 1)
+            self._attempts.name(origin, self._in_doubt(first))
+        return self.run(records, origin)
+
+    def _in_doubt(self, record: Record) -> set[ProviderKey]:
+        """The providers whose days a record may touch."""
+        try:
+            decoded, _ = self._decode([record])
+            return self.upserter.holders(decoded)
+        except (Retry, Fatal):
+            raise
+        except Exception:  # `run` meets it again, and sets the record aside
+            return set()
 
     def survived(self, origin: str) -> None:
         """A process ends in good order, or gives its shard up, before it has checkpointed: no record ended it."""
@@ -274,12 +285,11 @@ class BatchEngine:
         """Set a record aside that has ended processes. No plugin is asked about it: that may be what ends them."""
         self._observer.killed()
         detail = "processes that tried it alone were ended: see the worker's log for how"
-        try:
+        event = None
+        with suppress(Reject):
             event = read_event(record.data, self._limits)
-        except Reject:
-            return self._give_up(Letter("killed_worker", detail, origin, record), set)
         letter = Letter("killed_worker", detail, origin, record, event)
-        return self._give_up(letter, lambda: self.upserter.touched_by(event, record))
+        return self._give_up(letter, lambda: self._attempts.named(origin))
 
     def _give_up(self, letter: Letter, providers: Callable[[], Collection[ProviderKey]]) -> BatchResult:
         """A record's letter; the days of its providers are not to be trusted: its items may be written, those not."""

@@ -169,16 +169,22 @@ def find(store: Store, selection: Selection, now: float) -> list[StoredLetter]:
     """
     letters = [letter for letter in _all(store, selection.tenant, now) if selection.takes(letter)]
     if selection.ids:
-        letters = list(
-            {letter.key: letter for id_ in selection.ids for letter in [_one(letters, id_)]}.values()
-        )
+        named = {}
+        for id_ in selection.ids:
+            letter = _one(letters, id_)
+            if letter is None:
+                passed_over = id_ and any(one.id.startswith(id_) for one in _all(store, None, now))
+                why = "the filters pass over the dead letter" if passed_over else "there is no dead letter"
+                raise NoSuchLetter(f"{why} {id_}")
+            named[letter.key] = letter
+        letters = list(named.values())
     return sorted(letters, key=lambda letter: (letter.dead_at, letter.key))
 
 
-def _one(letters: Sequence[StoredLetter], id_: str) -> StoredLetter:
+def _one(letters: Sequence[StoredLetter], id_: str) -> StoredLetter | None:
     fitting = [letter for letter in letters if letter.id.startswith(id_)]
     if not fitting or not id_:
-        raise NoSuchLetter(f"there is no dead letter {id_}")
+        return None
     if len(fitting) > 1:
         raise NoSuchLetter(f"{len(fitting)} dead letters begin with {id_}; give more of the id")
     return fitting[0]

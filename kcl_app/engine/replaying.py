@@ -9,6 +9,9 @@ meanwhile. A record that is rejected finds its dead letter there, since the lett
 The last step is for tables restored from backups of different moments: items may then be newer than spans, and what is
 stored of an event tells nothing of the days that an older event touched before it was superseded. So every provider
 counts that a record names or that ever held one of its items, also where the record changes nothing.
+
+A plugin can end the process. A record that does is passed over while its letter is there; one without is found by
+running the records one by one, each told of before it is tried, and passed over by its place.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -40,6 +43,9 @@ KILLER = "killed_worker"
 KNOWN_ITEMS = 1_000_000
 """Items of which it is remembered that their holders are noted; bounds memory."""
 
+Place = tuple[str, str, int]
+"""Where a record stands: shard, sequence number, place in an aggregated record."""
+
 T = TypeVar("T")
 
 
@@ -62,12 +68,14 @@ class Span:
         until: then or earlier.
         tenants: whose; none: everybody's.
         shards: which; none: all.
+        skip: records that are passed over, by place.
     """
 
     since: float
     until: float
     tenants: frozenset[str] = frozenset()
     shards: frozenset[str] = frozenset()
+    skip: frozenset[Place] = frozenset()
 
 
 @dataclass
@@ -76,7 +84,8 @@ class Replayed:
 
     Attributes:
         read: records read.
-        taken: records run, those of the tenants wanted.
+        taken: records of the tenants wanted, those skipped left out.
+        skipped: records passed over since the span says so.
         result: what became of them.
         position: up to where every shard was read, in seconds since the epoch.
         stopped: whether it was stopped before the end: go on from `position`.
@@ -86,6 +95,7 @@ class Replayed:
     position: float
     read: int = 0
     taken: int = 0
+    skipped: int = 0
     result: BatchResult = field(default_factory=BatchResult)
     stopped: bool = False
     recomputed: Recomputed = field(default_factory=Recomputed)
@@ -105,6 +115,7 @@ class Replay:
         span: what is to be read.
         limits: the engine's.
         stop: asked between batches whether to end.
+        trying: told of each record before it is tried; if given, each is run alone.
         sleep: waits, in seconds.
         monotonic: a clock for durations, in seconds.
     """
@@ -118,6 +129,7 @@ class Replay:
         limits: Limits,
         *,
         stop: Callable[[], bool] = lambda: False,
+        trying: Callable[[Place], None] | None = None,
         sleep: Sleep = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -127,11 +139,13 @@ class Replay:
         self._span = span
         self._limits = limits
         self._stop = stop
+        self._trying = trying
         self._sleep = sleep
         self._monotonic = monotonic
+        # No more than there are providers, a few hundred bytes each: memory for millions of them is there.
         self._met: set[ProviderKey] = set()
         self._items: set[ItemKey] = set()
-        self._killers: set[tuple[str, str, int] | None] = set()
+        self._killers: set[Place | None] = set()
 
     def run(
         self,
@@ -167,11 +181,10 @@ class Replay:
         reading: dict[str, Iterator[Page]] = {}
         positions: dict[str, float] = {}
         while waiting or reading:
-            unfinished = {shard.id for shard in waiting} | set(reading)
-            for shard in [one for one in waiting if not unfinished & set(one.parents)]:
+            for shard in _ready(waiting, reading):
+                positions[shard.id] = self._begins(shard, positions)
                 waiting.remove(shard)
                 reading[shard.id] = self._source.read(shard.id, self._span.since)
-                positions[shard.id] = self._span.since
             for id_, pages in list(reading.items()):
                 if self._stop():
                     done.stopped = True
@@ -180,12 +193,23 @@ class Replay:
                 if page is not None and page.records:
                     self._run_page(page, id_, done)
                 if page is None or (page.arrived or 0) > self._span.until:
-                    del reading[id_], positions[id_]
-                elif page.arrived is not None:
+                    del reading[id_]
+                if page is not None and page.arrived is not None:
                     positions[id_] = max(positions[id_], page.arrived)
-                # What waits for its parents came after them.
-                done.position = min(positions.values(), default=self._span.until)
+                done.position = self._reached(waiting, reading, positions)
                 progress(done)
+
+    def _begins(self, shard: Shard, positions: Mapping[str, float]) -> float:
+        """Before when a shard has no records that are wanted: its own came after those of its parents."""
+        return min((positions[one] for one in shard.parents if one in positions), default=self._span.since)
+
+    def _reached(
+        self, waiting: Collection[Shard], reading: Collection[str], positions: Mapping[str, float]
+    ) -> float:
+        """Up to when all is read. What waits for a shard that is still read came after its records."""
+        begun = [positions[one] for one in reading]
+        next_ = [self._begins(shard, positions) for shard in _ready(waiting, reading)]
+        return min([*begun, *next_, self._span.until])
 
     def _wanted(self, shards: Sequence[Shard]) -> list[Shard]:
         missing = self._span.shards - {shard.id for shard in shards}
@@ -200,25 +224,26 @@ class Replay:
         wanted = [one for one in records if self._is_wanted(one)]
         if not wanted:
             return
-        done.taken += len(wanted)
-        wanted = self._without_killers(wanted, shard, done.result)
-        done.result.add(self._until_durable(lambda: self._engine.run(wanted, shard)))
-        self._met |= self._until_durable(lambda: self._providers_of(wanted))
+        unskipped = [one for one in wanted if _place(one, shard) not in self._span.skip]
+        done.skipped += len(wanted) - len(unskipped)
+        done.taken += len(unskipped)
+        safe = self._without_killers(unskipped, shard, done.result)
+        for batch in [safe] if self._trying is None else [[one] for one in safe]:
+            if batch:
+                self._run_batch(batch, shard, done.result)
+
+    def _run_batch(self, records: Sequence[Record], shard: str, result: BatchResult) -> None:
+        if self._trying is not None:
+            self._trying(_place(records[0], shard))
+        result.add(self._until_durable(lambda: self._engine.run(records, shard)))
+        self._met |= self._until_durable(lambda: self._providers_of(records))
 
     def _without_killers(self, records: list[Record], shard: str, result: BatchResult) -> list[Record]:
         """The records that are not known to end whatever process tries them; the others have their letters."""
-        safe = [
-            one
-            for one in records
-            if (shard, one.sequence_number, one.sub_sequence_number) not in self._killers
-        ]
-        if len(safe) < len(records):
-            result.add(
-                BatchResult(
-                    Counter(rejected=len(records) - len(safe)),
-                    rejects=Counter({KILLER: len(records) - len(safe)}),
-                )
-            )
+        safe = [one for one in records if _place(one, shard) not in self._killers]
+        number = len(records) - len(safe)
+        if number:
+            result.add(BatchResult(Counter(rejected=number), rejects=Counter({KILLER: number})))
         return safe
 
     def _is_wanted(self, record: Record) -> bool:
@@ -267,3 +292,14 @@ class Replay:
                 attempt += 1
                 get_logger().warning("the replay waits", why=str(error), attempt=attempt)
                 self._sleep(random.uniform(0.05, min(15.0, 0.2 * 2 ** min(attempt, 10))))
+
+
+def _ready(waiting: Collection[Shard], reading: Collection[str]) -> list[Shard]:
+    """The shards that wait for none that is being read or waits itself."""
+    unfinished = {shard.id for shard in waiting} | set(reading)
+    return [shard for shard in waiting if not unfinished & set(shard.parents)]
+
+
+def _place(record: Record, shard: str) -> Place:
+    """Where a record stands, as its letters have it."""
+    return shard, record.sequence_number, record.sub_sequence_number

@@ -16,7 +16,6 @@ from kcl_app.stores.base import Key, Outcome, Put, Row, Store, Table
 from kcl_app.stores.rows import (
     copy_key,
     copy_row,
-    newer_schema,
     owner_key,
     owner_row,
     read_copy,
@@ -24,12 +23,10 @@ from kcl_app.stores.rows import (
     refuse_newer,
 )
 from processors.decoding import Candidate, Decoded, ItemChanges, coalesce, providers_named
-from processors.envelope import Event, Record
 from processors.errors import Reject, Retry
 from processors.impacts import Change, Impacts
 from processors.items import Item, WorkingHours
-from processors.keys import ItemKey, ProviderKey, decode_part, encode_part
-from processors.revisions import Revision
+from processors.keys import ItemKey, ProviderKey
 from processors.times import SECOND, Interval
 from processors.upserts import Copy, Owner, Rewrite, Verdict, impacts_at, judge, judge_full
 
@@ -332,26 +329,6 @@ class Upserter:
             found |= {ProviderKey(key.tenant, key.emr, holder) for holder in (owner.holders if owner else ())}
         return found
 
-    def touched_by(self, event: Event, record: Record) -> set[ProviderKey]:
-        """The providers that an event may have touched, without a plugin to say so.
-
-        These are the one that it travels with, and all who hold an item that was last changed by it.
-        """
-        name = event.subject or _provider_in(record.partition_key, event)
-        if name is None:
-            return set()
-        key = ProviderKey(event.tenant, event.emr, name)
-        found = {key}
-        wrote = Revision.of(0, event.time, event.sequence or record.sequence())
-        for copy in self._providers.get(key).copies.values():
-            if copy.item.revision[1:] == wrote[1:]:
-                item = copy.item.key
-                row = self._store.get(Table.ITEMS, [owner_key(item)]).get(owner_key(item))
-                if row is not None and not newer_schema(row):
-                    holders = read_owner(row, item).holders
-                    found |= {ProviderKey(event.tenant, event.emr, holder) for holder in holders}
-        return found
-
     def _read_all(self, groups: list[ItemChanges]) -> dict[ItemKey, Stored | Reject]:
         """Owner records and all copies of some items: under their holders, and under the providers now named.
 
@@ -434,9 +411,3 @@ class Upserter:
     @staticmethod
     def _owner_expires_at(expires_at: int | None) -> int | None:
         return None if expires_at is None else expires_at + OWNER_SLACK_SECONDS
-
-
-def _provider_in(partition_key: str, event: Event) -> str | None:
-    """The provider that a Kinesis partition key names, if it is one of ours: ``tenant#emr#provider``."""
-    *group, name = partition_key.split("#")
-    return decode_part(name) if group == [encode_part(event.tenant), encode_part(event.emr)] else None

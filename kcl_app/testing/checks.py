@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 from emr_plugins.host import PluginHost
 from kcl_app.clock import Clock
-from kcl_app.engine.attempts import STARTS, TRIES
+from kcl_app.engine.attempts import TRIES
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.clean_pass import CleanPass
 from kcl_app.engine.horizon import advance, providers
@@ -208,7 +208,7 @@ class Checks:
                     begun = max(
                         shard.starts[at] for at in shard.starts if at is None or at < position_of(record)
                     )
-                    if begun > STARTS + TRIES - 1:
+                    if begun > TRIES:
                         found.append(place)
         return found
 

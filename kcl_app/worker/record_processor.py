@@ -29,10 +29,10 @@ STATE_UNKNOWN = 70
 """Exit status of a child that cannot go on (EX_SOFTWARE of sysexits.h)."""
 
 
-FIRST_SLICE = 128
-"""Records run together at first. Where they are settled quickly the next are twice as many; where it takes long they
-are halved, with a checkpoint after each. Else a batch that takes longer than the daemon waits for a child would be
-begun again and again, and never be done."""
+FIRST_SLICE = 1
+"""Records that are run together at first: a process that ends on a record must have had no other under way. Where they
+are settled quickly the next are twice as many; where it takes long they are halved, with a checkpoint after each. Else
+a batch that takes longer than the daemon waits for a child would be begun again and again, and never be done."""
 QUICK_SECONDS, SLOW_SECONDS = 4.0, 10.0
 
 WAKE_SECONDS = 0.5
@@ -60,6 +60,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         sleep: waits, in seconds.
         monotonic: a clock for durations, in seconds.
         now: seconds since the epoch.
+        first_slice: records that are run together at first.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        *,
+        first_slice: int = FIRST_SLICE,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
@@ -81,7 +84,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._shard = ""
         self._settled: tuple[str, int] | None = None
         self._checkpointed: tuple[str, int] | None = None
-        self._slice = FIRST_SLICE
+        self._slice = first_slice
         self._stopping = False
         self._left_out: float | None = None  # since when records are
         self._proven = False  # until a checkpoint, a record that ends the process could do so again and again
@@ -198,10 +201,14 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
             return
         sequence_number, sub_sequence_number = self._settled
-        if self._try_checkpoint(lambda: checkpointer.checkpoint(sequence_number, sub_sequence_number)):
+        taken = self._try_checkpoint(lambda: checkpointer.checkpoint(sequence_number, sub_sequence_number))
+        if taken:
             self._checkpointed = self._settled
             self._proven = True
             self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+        else:
+            self.end_well()  # the record has not ended this process, though the next may find it again
+            self._proven = self._proven or taken is None  # nor do those to come concern the shard's next owner
 
     def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:
         """One checkpoint, tried again where that can help. False where it can wait for the next; None: not ours."""

@@ -181,6 +181,7 @@ class Heard(Observer):
     def __init__(self) -> None:
         self.provider_days: list[tuple[str, str, int]] = []
         self.dead_letters: list[str] = []
+        self.killed_records = 0
 
     def provider_day(self, plugin: str, status: str, spans: int) -> None:
         """One provider-day was written."""
@@ -189,6 +190,10 @@ class Heard(Observer):
     def dead_letter(self, reason: str) -> None:
         """One dead letter was sent."""
         self.dead_letters.append(reason)
+
+    def killed(self) -> None:
+        """A record was set aside because it ended processes."""
+        self.killed_records += 1
 
 
 def engine(

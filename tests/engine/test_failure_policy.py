@@ -37,7 +37,7 @@ from kcl_app.stores.memory import MemoryStore
 from processors.decoding import coalesce
 from processors.keys import ProviderKey
 
-SHORT = 0.05
+SHORT = 0.25
 
 
 class Moody(StandardPlugin):

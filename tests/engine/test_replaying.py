@@ -296,6 +296,81 @@ def test_stopped_it_says_where_to_go_on_and_has_recomputed_what_it_met() -> None
     assert_clean(store, shards["shard-0"])
 
 
+FAMILY = {"s1-child": ("s0",), "s2-child": ("s0",), "s3-merged": ("s1-child", "s2-child")}
+
+
+def family(rng: random.Random) -> dict[str, list[Record]]:
+    """Shards of three generations; some have no record, and each child's come after its parents'."""
+    make = Events()
+    shards: dict[str, list[Record]] = {}
+    for generation, names in enumerate((("s0",), ("s1-child", "s2-child"), ("s3-merged",))):
+        for name in names:
+            shards[name] = [
+                Record(make("appointment", booking(id_=f"{name}-{n}")), f"{n}", 0, "p", 10.0 * generation + n)
+                for n in range(rng.choice((0, 1, 4, 9)))
+            ]
+    return shards
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stopped_at_any_step_it_names_a_time_from_which_nothing_is_skipped(seed: int) -> None:
+    class Notes(Replay):
+        """Notes what is run."""
+
+        def _run_page(self, page: Page, shard: str, done: Replayed) -> None:
+            ran.update((shard, one.sequence_number) for one in page.records)
+
+    def replayed(since: float, steps: int) -> Replayed:
+        left = iter(range(steps))
+        source = MemorySource(shards, FAMILY, rng=random.Random(seed))
+        store = MemoryStore()
+        span, stop = Span(since, 99), lambda: next(left, None) is None
+        return Notes(engine(store), store, source, span, LIMITS, stop=stop).run()
+
+    shards = family(random.Random(seed))
+    everything = {(name, one.sequence_number) for name, all_ in shards.items() for one in all_}
+    for steps in range(1000):
+        ran = set[tuple[str, str]]()
+        done = replayed(-1, steps)
+        replayed(done.position, 1000)
+        assert ran == everything, f"stopped after {steps} steps at {done.position}"
+        if not done.stopped:
+            return
+    raise AssertionError("it never came to the end")
+
+
+def test_where_it_goes_on_is_after_parents_that_are_read() -> None:
+    """And not all the way back: a child that has begun is read from the end of its parents on."""
+    make = Events()
+    shards = {
+        "s0": [Record(make("appointment", booking(id_=f"p{n}")), f"{n}", 0, "p", float(n)) for n in range(9)],
+        "s1": [Record(make("appointment", booking(id_="c")), "1", 0, "p", 20.0)],
+    }
+    store, positions = MemoryStore(), list[float]()
+    replay = Replay(engine(store), store, MemorySource(shards, {"s1": ("s0",)}), Span(0, 99), LIMITS)
+    replay.run(lambda done: positions.append(done.position))
+    assert positions == sorted(positions)
+    assert positions[positions.index(8.0) :].count(8.0) >= 2, "its last page, and its end"
+    assert positions[-1] == 99
+
+
+def test_one_by_one_each_record_is_told_of_before_it_is_tried_and_may_be_skipped() -> None:
+    make, store = Events(), MemoryStore()
+    shards = simple(*(make("appointment", booking(id_=f"a{n}")) for n in range(5)), b"{")
+    places = [("shard-0", one.sequence_number, 0) for one in shards["shard-0"]]
+    told: list[tuple[str, str, int]] = []
+
+    def trying(place: tuple[str, str, int]) -> None:
+        told.append(place)
+        assert len(list(store.scan(Table.ITEMS))) >= len(told) - 1, "those before it are done"
+
+    span = Span(0, 9, skip=frozenset({places[2]}))
+    done = Replay(engine(store), store, MemorySource(shards), span, LIMITS, trying=trying).run()
+    assert told == [place for place in places if place != places[2]]
+    assert (done.read, done.taken, done.skipped) == (6, 5, 1)
+    assert +done.result.events == {"applied": 4, "rejected": 1}
+
+
 class Down(MemoryStore):
     """Cannot be used until it was asked so many times."""
 

@@ -214,7 +214,7 @@ def test_what_was_set_aside_or_lost_is_made_good_by_the_commands(
     }
     assert versions == {key: {"2"}}
     printed = kcl_app("recompute", "--plugin", "brittle", env=env)
-    assert printed == f"1 providers, {HORIZON + 2} days: {HORIZON + 2} fresh, 0 stale\n"
+    assert printed == f"1 provider, {HORIZON + 2} days: {HORIZON + 2} fresh, 0 stale\n"
     assert {row["status"] for row in stored(settings).values()} == {"fresh"}
 
     # Redriven, the letters are gone and the events are on the stream, with the sequence that they counted.

@@ -28,6 +28,7 @@ from processors.errors import Fatal, Retry
 
 SHARD = "shardId-000000000000"
 NOW = 1_800_000_000.0
+SLICE = 128
 
 Line = dict[str, Any]
 
@@ -113,10 +114,13 @@ class ScriptedEngine:
 class Child:
     """A record processor under kclpy, fed with lines."""
 
-    def __init__(self, engine: ScriptedEngine | None = None, give_up_seconds: float = 100.0) -> None:
+    def __init__(
+        self, engine: ScriptedEngine | None = None, give_up_seconds: float = 100.0, first_slice: int = SLICE
+    ) -> None:
         self.engine = engine or ScriptedEngine()
         self.registry = CollectorRegistry()
         self.slept: list[float] = []
+        self.pace = 1.0
         self.available: list[float | None] = []
         self.processor = RecordProcessor(
             self.engine,  # type: ignore[arg-type]
@@ -125,6 +129,7 @@ class Child:
             sleep=self._sleep,
             monotonic=lambda: sum(self.slept),
             now=lambda: NOW,
+            first_slice=first_slice,
         )
         self.output, self.errors = io.StringIO(), io.StringIO()
 
@@ -372,31 +377,34 @@ def sizes(child: Child) -> list[int]:
 
 def test_many_records_are_run_in_slices_with_a_checkpoint_after_each() -> None:
     """A process begins with few, and takes more at once as they turn out to be quick."""
-    child = Child()
+    child = Child(first_slice=FIRST_SLICE)
     many = [record(number) for number in range(1, 1001)]
-    answers = child.feed(INITIALIZE, process(*many), OK, OK, OK, OK)
-    assert sizes(child) == [FIRST_SLICE, 2 * FIRST_SLICE, 4 * FIRST_SLICE, 1000 - 7 * FIRST_SLICE]
-    ends = [FIRST_SLICE, 3 * FIRST_SLICE, 7 * FIRST_SLICE, 1000]
+    answers = child.feed(INITIALIZE, process(*many), *[OK] * 10)
+    assert sizes(child) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 489]
+    ends = [1, 3, 7, 15, 31, 63, 127, 255, 511, 1000]
     assert answers == [status("initialize"), *(checkpoint(end) for end in ends), status("processRecords")]
     assert child.metric("scheduling_records_total", shard=SHARD) == 1000
 
 
 def test_slow_batches_get_smaller_so_that_each_try_gets_somewhere() -> None:
     """A batch that takes longer than the daemon waits must not begin anew each time."""
-    child = Child(give_up_seconds=1e9)
+    child = Child(give_up_seconds=1e9, first_slice=FIRST_SLICE)
 
     class Slow(ScriptedEngine):
         def run(self, records: Sequence[Record], origin: str) -> BatchResult:
-            child.slept.append(len(records) * 1.0)
+            child.slept.append(len(records) * child.pace)
             return super().run(records, origin)
 
         run_unproven = run
 
     child.engine = Slow()
     child.processor._engine = child.engine  # type: ignore[assignment]
-    child.feed(INITIALIZE, process(*(record(number) for number in range(1, 401))), *[OK] * 24)
-    assert sizes(child)[:5] == [128, 64, 32, 16, 8]
-    assert max(sizes(child)[4:]) <= SLOW_SECONDS
+    child.feed(INITIALIZE, process(*(record(number) for number in range(1, 58))), *[OK] * 16)
+    # At a second for each: 4 are not quick any more, and stay.
+    assert sizes(child)[:4] == [1, 2, 4, 4]
+    child.pace = 5.0
+    child.feed(process(*(record(number) for number in range(58, 401))), *[OK] * 171)
+    assert max(sizes(child)[-100:]) * 5.0 <= SLOW_SECONDS
     assert sum(sizes(child)) == 400
 
 
@@ -426,15 +434,15 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_leaves_out_the_rest() ->
     answers = child.feed(
         INITIALIZE, process(*many), OK, process(record(1001)), {"action": "shutdownRequested"}
     )
-    assert sizes(child) == [FIRST_SLICE]
+    assert sizes(child) == [SLICE]
     assert answers == [
         status("initialize"),
-        checkpoint(FIRST_SLICE),
+        checkpoint(SLICE),
         status("processRecords"),
         status("processRecords"),
         status("shutdownRequested"),
     ]
-    assert child.metric("scheduling_records_total", shard=SHARD) == FIRST_SLICE
+    assert child.metric("scheduling_records_total", shard=SHARD) == SLICE
 
 
 def test_told_to_stop_while_its_stores_do_not_answer_it_waits_no_longer() -> None:
@@ -452,7 +460,7 @@ def test_a_shard_of_which_records_were_left_out_is_not_ended() -> None:
     with pytest.raises(SystemExit) as ended:
         child.feed(INITIALIZE, process(*many), OK, {"action": "shardEnded"})
     assert ended.value.code == STATE_UNKNOWN
-    assert checkpoint(FIRST_SLICE) in child.answers()
+    assert checkpoint(SLICE) in child.answers()
     assert child.answers()[-1] == status("processRecords")
 
 
