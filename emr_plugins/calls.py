@@ -28,12 +28,17 @@ Timer = Callable[[str, str], AbstractContextManager[Any]]
 Failed = Callable[[str, str, str], None]
 """Told of a call that failed: plugin name, method, and `raised`, `nonsense`, `timeout` or `refused`."""
 
-_OUTCOMES = {"plugin_failed": "raised", "plugin_nonsense": "nonsense"}
+_OUTCOMES = {
+    "plugin_failed": "raised",
+    "plugin_nonsense": "nonsense",
+    "plugin_timeout": "timeout",
+    "plugin_suspended": "refused",
+}
 
 _SUSPENDED: dict[Scope, str] = {
-    "provider": "for this provider, since it kept hanging",
-    "tenant": "for this tenant, since it failed for one provider after the other",
-    "all": "for everybody, since it failed for one tenant after the other",
+    "provider": "for this provider, since it took too long",
+    "tenant": "for this tenant, since it failed for one provider after the other, or took too long",
+    "all": "for everybody, since it failed for one tenant after the other, or took too long",
 }
 
 _OWN_FILES = frozenset(
@@ -63,14 +68,6 @@ class PluginCalls:
         self._breakers = breakers
         self._failed: Failed = failed or (lambda plugin, method, outcome: None)
 
-    def limited(self, function: Callable[[], T]) -> T:
-        """Call a function of a plugin's that is none of its three methods.
-
-        Raises:
-            TimedOut: it took too long.
-        """
-        return self._limit.call(function) if self._limit is not None else function()
-
     def make(
         self,
         call: Call,
@@ -91,29 +88,41 @@ class PluginCalls:
         """
         plugin, method = call.plugin, call.method
         if self._breakers is not None and (scope := self._breakers.refusal(call)) is not None:
-            self._failed(plugin, method, "refused")
-            raise Reject("plugin_suspended", f"plugin {plugin}: {method} is suspended {_SUSPENDED[scope]}")
+            reject = Reject("plugin_suspended", f"plugin {plugin}: {method} is suspended {_SUSPENDED[scope]}")
+            self.tell(call, reject)
+            raise reject
+        result: T | _Refused
+        spent = 0.0
         try:
             with self._timer(plugin, method):
-                result: T | _Refused = self.limited(lambda: _attempt(call, ask, check, rejects))
+                if self._limit is None:
+                    result = _attempt(call, ask, check, rejects)
+                else:
+                    result = self._limit.call(_attempt, call, ask, check, rejects)
+                    spent = self._limit.spent
         except TimedOut:
             assert self._limit is not None  # nobody else raises it
-            self._count(call, "timeout", True)
             why = f"plugin {plugin}: {method} took more than {self._limit.seconds:g} s"
-            raise Reject("plugin_timeout", why) from None
+            result, spent = _Refused(Reject("plugin_timeout", why), True), 1.0
         if not isinstance(result, _Refused):
             if self._breakers is not None:
-                self._breakers.succeeded(call)
+                self._breakers.succeeded(call, spent)
             return result
         if result.failure:
-            slow = self._limit is not None and self._limit.was_slow
-            self._count(call, _OUTCOMES[result.reject.reason], slow)
+            self.tell(call, result.reject)
+        if self._breakers is not None:
+            ended = self._breakers.failed if result.failure else self._breakers.rejected
+            ended(call, spent)
         raise result.reject
 
-    def _count(self, call: Call, outcome: str, hung: bool) -> None:
-        self._failed(call.plugin, call.method, outcome)
-        if self._breakers is not None:
-            self._breakers.failed(call, hung)
+    def tell(self, call: Call, reject: Reject) -> None:
+        """Tell of a failure, as `make` does: for those who remember what a call came to, and make it no more.
+
+        Args:
+            call: whose.
+            reject: what it was set aside as.
+        """
+        self._failed(call.plugin, call.method, _OUTCOMES[reject.reason])
 
 
 class _Refused:

@@ -30,7 +30,7 @@ from .registry import LoadedPlugin, Registry
 from .standard import RESERVED_TYPES
 from .time_limit import TimeLimit
 
-__all__ = ["MAX_CHANGES", "MAX_PROVIDERS", "InvalidSettings", "PluginHost", "Tenant"]
+__all__ = ["MAX_CHANGES", "MAX_PROVIDERS", "PluginHost", "Tenant"]
 
 MAX_DETAIL = 1000
 """Characters of what a plugin says of a reject."""
@@ -44,16 +44,16 @@ class Tenant:
     plugins: Mapping[str, Mapping[str, Any]]
 
 
-class InvalidSettings(ValueError):  # noqa: N818
+class _WrongSettings(Reject):
     """A tenant's settings that a plugin does not accept.
 
     Args:
-        key: of the plugin's section.
-        why: which field of it and why, without its value.
+        plugin: its name.
+        why: which field of them and why, without its value.
     """
 
-    def __init__(self, key: str, why: str) -> None:
-        super().__init__(f"{key}.{why}")
+    def __init__(self, plugin: str, why: str) -> None:
+        super().__init__("plugin_failed", f"plugin {plugin}: the tenant's settings: {why}")
         self.why = why
 
 
@@ -92,7 +92,7 @@ class PluginHost:
         self.registry = registry
         self._tenant = tenant
         self._calls = PluginCalls(timer, limit, breakers, failed)
-        self._settings: dict[tuple[str, str], tuple[Tenant, BaseModel]] = {}
+        self._settings: dict[tuple[int, str], tuple[Tenant, BaseModel | Reject]] = {}
 
     def check_settings(self, tenants: Iterable[str]) -> None:
         """Validate tenants' plugin settings, at start, and that the reserved event types have their plugin.
@@ -109,7 +109,13 @@ class PluginHost:
             for plugin in tenant.plugins:
                 if plugin not in self.registry.plugins:
                     raise ValueError(f"tenants.{name}.plugins.{plugin}: no plugin of that name runs")
-                self._context(name, plugin, self.registry.plugins[plugin], None)
+                loaded = self.registry.plugins[plugin]
+                answer = self._validated(name, tenant, loaded)
+                key = f"tenants.{name}.plugins.{plugin}"
+                if isinstance(answer, _WrongSettings):
+                    raise ValueError(f"{key}.{answer.why}")
+                if isinstance(answer, Reject):
+                    raise ValueError(f"{key}: {answer.detail}")
 
     def decode(self, event: Event) -> tuple[ItemChange, ...]:
         """What an event changes.
@@ -211,33 +217,50 @@ class PluginHost:
         return next((f": {one.reason}" for one in refusals if one.name == name), "")
 
     def _ready(self, tenant: str, emr: str, loaded: LoadedPlugin, zone: str | None) -> Context:
-        """As `_context`; settings that the plugin does not accept are its own failure here, past the start."""
-        try:
-            return self._context(tenant, emr, loaded, zone)
-        except InvalidSettings as error:
-            raise Reject(
-                "plugin_failed", f"plugin {loaded.name}: the tenant's settings: {error.why}"
-            ) from None
+        """What a plugin is told of the tenant.
 
-    def _context(self, tenant: str, emr: str, loaded: LoadedPlugin, zone: str | None) -> Context:
+        Raises:
+            Reject: the tenant is unknown, or the plugin does not accept its settings, or fails to read them.
+        """
         found = self._tenant(tenant)
         if found is None:
             raise Reject("unknown_tenant", "tenant: not among the tenants of the settings")
-        cached = self._settings.get((tenant, loaded.name))
-        if cached is None or cached[0] is not found:
+        known = self._settings.get((id(found), loaded.name))
+        answer = known[1] if known is not None else self._validated(tenant, found, loaded)
+        if isinstance(answer, Reject):
+            if known is not None:
+                self._calls.tell(Call(loaded.name, "settings", tenant, ""), answer)
+            raise Reject(answer.reason, answer.detail)
+        return Context(tenant, emr, zone or found.time_zone, answer)
+
+    def _validated(self, tenant: str, found: Tenant, loaded: LoadedPlugin) -> BaseModel | Reject:
+        """A tenant's settings for a plugin, or why there are none; remembered, as they are the same until the end."""
+        given = dict(found.plugins.get(loaded.name, {}))
+
+        def validate() -> BaseModel | Reject:
             try:
-                given = dict(found.plugins.get(loaded.name, {}))
-                settings = self._calls.limited(lambda: loaded.plugin.Settings.model_validate(given))
+                return loaded.plugin.Settings.model_validate(given)
             except ValidationError as error:
-                why = explain(error, ours=_is_own(loaded))  # they may be secret
-                raise InvalidSettings(f"tenants.{tenant}.plugins.{loaded.name}", why) from None
-            except Exception as error:  # a validator of the plugin's own
-                why = f"the plugin fails to read them ({type(error).__name__})"
-                raise InvalidSettings(f"tenants.{tenant}.plugins.{loaded.name}", why) from None
-            if len(self._settings) > 10_000:  # tenants may be whatever events say
-                self._settings.clear()
-            cached = self._settings[tenant, loaded.name] = (found, settings)
-        return Context(tenant, emr, zone or found.time_zone, cached[1])
+                # Their values may be secret.
+                return _WrongSettings(loaded.name, explain(error, ours=_is_own(loaded)))
+
+        def rejected(reject: Reject) -> Reject:
+            return Reject("plugin_failed", f"plugin {loaded.name}: settings raised {type(reject).__name__}")
+
+        call = Call(loaded.name, "settings", tenant, "")
+        answer: BaseModel | Reject
+        try:
+            answer = self._calls.make(call, validate, lambda settings: settings, rejected)
+        except Reject as reject:
+            if reject.reason == "plugin_suspended":
+                return reject
+            answer = reject
+        if isinstance(answer, _WrongSettings):
+            self._calls.tell(call, answer)
+        if len(self._settings) > 10_000:  # as many as there are tenants, unless these are made anew each time
+            self._settings.clear()
+        self._settings[id(found), loaded.name] = (found, answer)
+        return answer
 
 
 def _is_own(loaded: LoadedPlugin) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-TICKS = 5
+TICKS = 10
 """Ticks that make up the limit."""
 
 PATIENCE = 4
@@ -56,7 +56,7 @@ class TimeLimit:
     There is no limit outside the main thread, nor where the system has no such timer. Its handler stays; the one that
     was there before is called for alarms that come outside of calls, and a timer that others had runs on after a
     call. An alarm for which nobody else has a handler is let pass: it must not end the process. A process needs one
-    instance.
+    instance; several are fine as long as none is used within a call of another.
 
     Args:
         seconds: how long a call may take.
@@ -76,9 +76,9 @@ class TimeLimit:
         self._ticks = 0
 
     @property
-    def was_slow(self) -> bool:
-        """Whether the last call took half of its limit or more."""
-        return 2 * self._ticks >= TICKS
+    def spent(self) -> float:
+        """How much of its limit the last call took, from 0 to 1, in full ticks; 0 where there is no limit."""
+        return min(self._ticks / TICKS, 1.0) if threading.get_ident() == self._main else 0.0
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function; within a call that is limited already there is no second limit.
@@ -89,7 +89,7 @@ class TimeLimit:
         if self._running or threading.get_ident() != self._main:
             return function(*arguments)
         if _getsignal(_ALARM) is not self._handler:
-            self._former = signal.signal(_ALARM, self._handler)
+            self._former = _others(signal.signal(_ALARM, self._handler))
         self._ticks = 0
         self._ours = True
         others = signal.setitimer(_REAL_TIME, self._tick, self._tick)
@@ -134,3 +134,9 @@ class TimeLimit:
         if self._ticks >= TICKS * PATIENCE and self._stuck is not None:
             self._stuck()
         raise _TimeUp
+
+
+def _others(handler: Any) -> Any:
+    """The handler that is nobody's limit: two that called each other would never come to an end."""
+    owner = getattr(handler, "__self__", None)
+    return owner._former if isinstance(owner, TimeLimit) else handler

@@ -37,6 +37,11 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: ``1 day``, ``2 days``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 @contextmanager
 def stores_of(settings: Settings) -> Iterator[Store]:
     """The tables; where they cannot be used, one line says so and what to do."""

@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from kcl_app import logs, wiring
-from kcl_app.cli.common import Config, plain, settings_of, stores_of
+from kcl_app.cli.common import Config, counted, plain, settings_of, stores_of
 from kcl_app.cli.moments import TIME, TIME_HELP, confirm, moment
-from kcl_app.cli.recompute import progress_of
+from kcl_app.cli.progress import progress_of
 from kcl_app.engine.reading_letters import NoSuchLetter, Selection, StoredLetter, drop, find, raw_record
 from kcl_app.engine.redriving import Redriver
 from kcl_app.errors import UserError
@@ -37,12 +37,18 @@ Ids = Annotated[
 ]
 Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this customer's.")]
-Plugin = Annotated[str | None, typer.Option(help="Only those about this plugin.")]
+Plugin = Annotated[
+    str | None,
+    typer.Option(help="Only those about this plugin; a letter that names none counts as its EMR's."),
+]
 Emr = Annotated[str | None, typer.Option(help="Only this EMR's, as events name it.")]
 Since = Annotated[str | None, typer.Option(metavar=TIME, help=f"Set aside since. {TIME_HELP}")]
 Until = Annotated[str | None, typer.Option(metavar=TIME, help="Set aside until then.")]
 All = Annotated[bool, typer.Option("--all", help="Every letter there is.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+AGAIN = "the others are still there: run it again"
+"""After Ctrl-C."""
 
 SHOWN = 100
 """Letters in a table, unless --limit says otherwise."""
@@ -61,15 +67,11 @@ def _selection(
     now = wiring.clock(settings).now()
     if reason is not None and reason not in REASONS:
         raise UserError(f"--reason {reason}: there is no such reason; see docs/event-formats.md", 2)
-    return Selection(
-        tuple(ids),
-        reason,
-        tenant,
-        plugin,
-        emr,
-        moment(since, "--since", now) if since is not None else None,
-        moment(until, "--until", now) if until is not None else None,
-    )
+    first = moment(since, "--since", now) if since is not None else None
+    last = moment(until, "--until", now) if until is not None else None
+    if first is not None and last is not None and first > last:
+        raise UserError("--since is after --until", 2)
+    return Selection(tuple(ids), reason, tenant, plugin, emr, first, last)
 
 
 def _found(store: Store, selection: Selection, settings: Settings) -> list[StoredLetter]:
@@ -108,9 +110,8 @@ def list_(
         if not console.is_terminal:
             console = Console(width=200)
         console.print(table(shown))
-    typer.echo(
-        counts(letters) + (f"; the newest {len(shown)} are shown" if len(shown) < len(letters) else "")
-    )
+    newest = "the newest is" if len(shown) == 1 else f"the newest {len(shown)} are"
+    typer.echo(counts(letters) + (f"; {newest} shown" if len(shown) < len(letters) else ""))
 
 
 def counts(letters: Sequence[StoredLetter]) -> str:
@@ -118,7 +119,7 @@ def counts(letters: Sequence[StoredLetter]) -> str:
     by_reason = Counter(letter.reason for letter in letters)
     ordered = sorted(by_reason.items(), key=lambda one: (-one[1], one[0]))
     parts = ", ".join(f"{number} {plain(reason)}" for reason, number in ordered)
-    number = f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'}"
+    number = counted(len(letters), "dead letter")
     return f"{number}: {parts}" if parts else number
 
 
@@ -258,14 +259,17 @@ def redrive(
             wiring.send_all(settings, "their letters stay; run it again"),
             settings.limits.record_bytes,
         )
-        with progress_of("dead letters", len(letters)) as advance:
+        with progress_of("dead letters", len(letters), AGAIN) as advance:
             done = redriver.run(letters, advance)
     typer.echo(
-        f"{done.dropped} of {len(letters)} letters redriven: {done.events} events on the stream, "
-        f"{done.days} days recomputed"
+        f"{done.dropped} of {counted(len(letters), 'letter')} redriven: "
+        f"{counted(done.events, 'event')} on the stream, {counted(done.days, 'day')} recomputed"
     )
     if done.kept:
-        why = "; ".join(f"{number} stay: {plain(text)}" for text, number in done.kept.most_common())
+        why = "; ".join(
+            f"{number} {'stays' if number == 1 else 'stay'}: {plain(text)}"
+            for text, number in done.kept.most_common()
+        )
         raise UserError(why)
 
 
@@ -293,13 +297,16 @@ def drop_(
         confirm(f"Delete {counts(letters)} for good?", yes=yes)
         blobs = wiring.blobs(settings)
         dropped = 0
-        with progress_of("dead letters", len(letters)) as advance:
+        with progress_of("dead letters", len(letters), AGAIN) as advance:
             for letter in letters:
                 dropped += drop(store, blobs, letter)
                 advance()
-    typer.echo(f"{dropped} of {len(letters)} letters dropped")
-    if dropped < len(letters):
-        raise UserError(f"{len(letters) - dropped} were written again meanwhile and stay")
+    typer.echo(f"{dropped} of {counted(len(letters), 'letter')} dropped")
+    if left := len(letters) - dropped:
+        was = (
+            "was written again meanwhile and stays" if left == 1 else "were written again meanwhile and stay"
+        )
+        raise UserError(f"{left} {was}")
 
 
 def _chosen(store: Store, selection: Selection, settings: Settings, every: bool) -> list[StoredLetter]:

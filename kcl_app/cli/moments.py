@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import typer
 
@@ -42,6 +42,22 @@ def moment(text: str, option: str, now: datetime) -> datetime:
     return found.astimezone(UTC)
 
 
+def date_of(text: str, option: str) -> date:
+    """A date such as 2026-03-09.
+
+    Args:
+        text: as given.
+        option: its name, for the message.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a local date has no zone
+    except ValueError:
+        raise UserError(f"{option} {text}: give a date as 2026-03-09", 2) from None
+
+
 def shown(seconds: float) -> str:
     """A point in time (seconds since the epoch), down to the second, as `moment` reads it."""
     return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
@@ -51,11 +67,11 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask on a terminal; elsewhere only ``--yes`` will do.
 
     Raises:
-        UserError: nobody can be asked.
-        typer.Abort: the answer was no.
+        UserError: nobody can be asked, or the answer was no.
     """
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise UserError(f"{question} Nobody can be asked here: give --yes", 2)
-    typer.confirm(question, abort=True, err=True)
+    if not typer.confirm(question, err=True):
+        raise UserError("nothing done")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kcl_app import logs, wiring
-from kcl_app.cli.common import Config, plain, settings_of, stores_of
+from kcl_app.cli.common import Config, counted, plain, settings_of, stores_of
+from kcl_app.cli.moments import date_of
+from kcl_app.cli.progress import progress_of
+from kcl_app.engine.providers import MARGIN
 from kcl_app.engine.recomputing import Days, Recomputed, known_providers, recompute_all
 from kcl_app.errors import UserError
+from kcl_app.settings import Settings
 from kcl_app.stores.base import Store
 from processors.keys import ProviderKey
 
-_DATE = ["%Y-%m-%d"]
+AGAIN = "what is computed stays so; run it again for the others"
+"""After Ctrl-C."""
 
 
 def recompute(
@@ -28,12 +29,10 @@ def recompute(
     ] = None,
     emr: Annotated[str | None, typer.Option(help="Only this EMR, as events name it.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only the provider with this id.")] = None,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=_DATE, metavar="DATE", help="First local date.")
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="First local date, as 2026-03-09.")
     ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=_DATE, metavar="DATE", help="Last local date.")
-    ] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last local date.")] = None,
     plugin: Annotated[
         str | None,
         typer.Option(help="Only days that another version of this plugin has made, and those not fresh."),
@@ -56,24 +55,41 @@ def recompute(
         raise UserError(f"the days of EMR {emr} are made by the plugin of the same name, not by {plugin}", 2)
     if all_versions and plugin is None:
         raise UserError("--all-versions needs --plugin", 2)
+    first = date_of(since, "--from") if since is not None else None
+    last = date_of(until, "--to") if until is not None else None
     if first is not None and last is not None and last < first:
         raise UserError("--to is before --from", 2)
     days = Days(
-        first.date() if first else None,
-        last.date() if last else None,
+        first,
+        last,
         not_fresh=stale,
         other_version=plugin is not None and not all_versions and not stale,
     )
     settings = settings_of(config)
     logs.configure(settings.log)
+    _check_kept(settings, first, last)
     with stores_of(settings) as store:
         engine = wiring.engine_on(store, settings, suspend=False)
         if plugin is not None and plugin not in engine.host.registry.plugins:
             raise UserError(f"no plugin {plugin} runs here")
         keys = _providers(store, tenant, emr or plugin, provider)
-        with progress_of("providers", len(keys)) as advance:
+        with progress_of("providers", len(keys), AGAIN) as advance:
             result = recompute_all(engine, store, keys, days, "recompute", advance)
     report(result)
+
+
+def _check_kept(settings: Settings, first: date | None, last: date | None) -> None:
+    """Refuse dates that are kept of no provider, wherever it is.
+
+    Raises:
+        UserError: with the dates that are kept.
+    """
+    today = wiring.clock(settings).today("UTC")
+    margin = timedelta(days=0 if settings.today else 1)  # zones are up to a day apart
+    oldest = today - timedelta(days=settings.horizon.history_days) - margin
+    newest = today + timedelta(days=settings.horizon.days - 1 + MARGIN) + margin
+    if (last is not None and last < oldest) or (first is not None and first > newest):
+        raise UserError(f"none of these days is kept: those from {oldest} to {newest} are", 2)
 
 
 def _providers(store: Store, tenant: str | None, emr: str | None, provider: str | None) -> list[ProviderKey]:
@@ -86,30 +102,23 @@ def _providers(store: Store, tenant: str | None, emr: str | None, provider: str 
     return keys
 
 
-@contextmanager
-def progress_of(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr where that is a terminal; gives what is called after each."""
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda number=1: progress.advance(task, number)
-
-
 def report(result: Recomputed) -> None:
     """One line of what recomputing came to; status 1 unless every day is fresh.
 
     Raises:
         UserError: some are not.
     """
-    days = result.fresh + result.stale
-    typer.echo(f"{result.providers} providers, {days} days: {result.fresh} fresh, {result.stale} stale")
+    days = counted(result.fresh + result.stale, "day")
+    providers = counted(result.providers, "provider")
+    typer.echo(f"{providers}, {days}: {result.fresh} fresh, {result.stale} stale")
     wrong = []
     if result.stale:
-        wrong.append(f"{result.stale} days are stale; see `kcl-app dead-letters list`")
+        are = "is" if result.stale == 1 else "are"
+        wrong.append(f"{counted(result.stale, 'day')} {are} stale; see `kcl-app dead-letters list`")
     if result.failed:
-        wrong.append(f"{result.failed} providers could not be computed; run it again")
+        wrong.append(f"{counted(result.failed, 'provider')} could not be computed; run it again")
     for why, number in sorted(result.refused.items()):
-        wrong.append(f"{number} providers are left as they are: {plain(why)}")
+        left = "is left as it is" if number == 1 else "are left as they are"
+        wrong.append(f"{counted(number, 'provider')} {left}: {plain(why)}")
     if wrong:
         raise UserError("; ".join(wrong))

@@ -262,7 +262,8 @@ class DynamoDBStore(Store):
                     self._observe("DeleteItem", "conflict")
                     return Outcome.CONFLICT
                 if not is_busy(error):
-                    raise translated("DynamoDB", "DeleteItem", code_of(error)) from error
+                    where = f"DeleteItem of {self._names[table]}"
+                    raise translated("DynamoDB", where, code_of(error)) from error
                 self._observe("DeleteItem", "throttled")
                 self._wait(attempt)
             except BotoCoreError as error:
@@ -281,7 +282,10 @@ class DynamoDBStore(Store):
                 answer = function(**request)
             except ClientError as error:
                 if not is_busy(error):
-                    raise translated("DynamoDB", operation, code_of(error)) from error
+                    tables = ", ".join(
+                        [request["TableName"]] if "TableName" in request else request["RequestItems"]
+                    )
+                    raise translated("DynamoDB", f"{operation} of {tables}", code_of(error)) from error
                 self._observe(operation, "throttled")
                 self._wait(attempt)
             except BotoCoreError as error:

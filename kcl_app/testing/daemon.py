@@ -14,11 +14,14 @@ from emr_plugins.api import EmrPlugin
 from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry, discover
 from emr_plugins.standard import StandardPlugin
+from emr_plugins.time_limit import TimeLimit
 from kcl_app.engine.queries import Answer, spans
 from kcl_app.engine.reading_letters import Selection, find
+from kcl_app.stores.memory import MemoryStore
 from kcl_app.testing.checks import History
+from kcl_app.testing.clocks import VirtualClock, VirtualTime
 from kcl_app.testing.faults import EVERYTHING, Faults
-from kcl_app.testing.simulation import Simulation, SimulationError
+from kcl_app.testing.simulation import Simulation, SimulationError, quiet_and_seeded
 from kcl_app.testing.stream import FakeStream
 from processors.envelope import Limits, Record, read_event
 from processors.errors import Reject
@@ -59,6 +62,8 @@ class FakeDaemon:
         time_zone: the tenant's.
         settings: the tenant's settings by plugin name.
         horizon_days: days ahead, today the first.
+        call_seconds: how long a call into a plugin may take, as `plugins.call_seconds`; in the main thread only, as in
+            a worker. Nobody is suspended.
 
     Raises:
         ValueError: a plugin is refused, or its settings are wrong; says why.
@@ -72,9 +77,11 @@ class FakeDaemon:
         time_zone: str = "UTC",
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         horizon_days: int = 7,
+        call_seconds: float = 5,
     ) -> None:
         self._registry = _registry(plugins)
-        self._host = PluginHost(self._registry, lambda name: Tenant(time_zone, settings or {}))
+        tenant = Tenant(time_zone, settings or {})
+        self._host = PluginHost(self._registry, lambda name: tenant, limit=TimeLimit(call_seconds))
         self._host.check_settings([TENANT])
         self._noon = datetime.combine(today, time(12), UTC)
         self._horizon_days = horizon_days
@@ -180,23 +187,37 @@ class FakeDaemon:
         """Whatever happens, the tables end as one clean pass over the events leaves them.
 
         Each seed plays the events with workers that crash, are thrown off their shards and fail to write, with late and
-        doubled events; nothing of what was sent before counts.
+        doubled events; nothing of what was sent before counts. Before that they are played once as they are, where
+        calls into plugins are limited in time; in what follows, played in threads, they are not.
 
         Args:
             events: samples, as for `send`; every event with a revision of its own, as the plugin gives it.
             seeds: which runs; each is the same every time.
 
         Raises:
-            AssertionError: a run differed; it names the seed, and tells what happened in it.
+            AssertionError: a run differed; it names the seed, and tells what happened in it. Or a call took too long.
         """
         before, self._accepted = self._accepted, []
         try:
             for event in events:
                 self._accepted.append(self.event(event))
+            self._play_in_time()
             for seed in seeds:
                 self._play(seed)
         finally:
             self._accepted = before
+
+    def _play_in_time(self) -> None:
+        """Fail for what would hang the runs that follow."""
+        store = MemoryStore()
+        history = self._played(FakeStream(random.Random(0), 1, self._noon.timestamp()), self._accepted)
+        with quiet_and_seeded(0):
+            clock = VirtualClock(VirtualTime(self._noon))
+            history.engine(store, clock).run(history.accepted, "in time")
+        for letter in find(store, Selection(), clock.seconds()):
+            if letter.reason == "plugin_timeout":
+                whose = f"event {letter.event_id}" if letter.event_id else f"provider {letter.provider}"
+                raise AssertionError(f"{letter.detail}: {whose}")
 
     def _play(self, seed: int) -> None:
         rng = random.Random(f"samples {seed}")

@@ -208,7 +208,9 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
         else:
             self.end_well()  # the record has not ended this process, though the next may find it again
-            self._proven = self._proven or taken is None  # nor do those to come concern the shard's next owner
+            self._proven = (
+                self._proven or taken is None
+            )  # nor do those to come concern the shard's next owner
 
     def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:
         """One checkpoint, tried again where that can help. False where it can wait for the next; None: not ours."""

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from command_line import Done, event, run
@@ -20,7 +22,10 @@ from emr_plugins.standard import StandardPlugin
 from kcl_app import wiring
 from kcl_app.cli.dead_letters import readable
 from kcl_app.cli.moments import moment, shown
+from kcl_app.cli.progress import progress_of
 from kcl_app.clock import Clock
+from kcl_app.engine import recomputing
+from kcl_app.engine.batch import BatchEngine, BatchResult
 from kcl_app.engine.dead_letters import DeadLetters, Letter
 from kcl_app.errors import UserError
 from kcl_app.put import Outgoing
@@ -217,7 +222,7 @@ def test_redrive_puts_back_and_drops(made: Made) -> None:
 def test_what_stays_is_counted_with_why_and_the_status_is_1(made: Made) -> None:
     made.letter(1, provider="t#gone#p", days=("2026-03-09",), reason="plugin_failed", plugin="gone")
     done = run("dead-letters", "redrive", "--all", "--yes")
-    assert (done.status, done.err) == (1, "kcl-app: 1 stay: no plugin gone runs here\n")
+    assert (done.status, done.err) == (1, "kcl-app: 1 stays: no plugin gone runs here\n")
     made.letter(2)
     made.refuses = True
     done = run("dead-letters", "redrive", "--reason", "invalid_data", "--yes")
@@ -228,19 +233,97 @@ def test_what_stays_is_counted_with_why_and_the_status_is_1(made: Made) -> None:
     assert len(made.letters()) == 2
 
 
+def test_a_letter_that_the_filters_pass_over_is_not_said_to_be_gone(made: Made) -> None:
+    made.letter(1)
+    (id_,) = [one["id"] for one in made.letters()]
+    for filters in (("--reason", "not_json"), ("--tenant", "t2")):
+        done = run("dead-letters", "drop", id_[:6], *filters, "--yes")
+        assert (done.status, done.line()) == (1, f"kcl-app: the filters pass over the dead letter {id_[:6]}")
+    assert len(made.letters()) == 1
+
+
+def test_a_span_of_time_that_ends_before_it_begins_is_refused(made: Made) -> None:
+    for command in ("list", "redrive", "drop"):
+        done = run("dead-letters", command, "--since", "2h", "--until", "3d")
+        assert (done.status, done.line()) == (2, "kcl-app: --since is after --until")
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, call: int) -> None:
+    """Press Ctrl-C at a certain call of a function."""
+    function, calls = getattr(where, name), count(1)
+
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments, **more)
+
+    monkeypatch.setattr(where, name, interrupted)
+
+
+@pytest.mark.parametrize("command", ["redrive", "drop"])
+def test_ctrl_c_says_how_many_letters_are_done_and_the_others_are_there(
+    made: Made, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for number in range(5):
+        made.letter(number)
+    interrupt_at(monkeypatch, made.store, "delete", 3)
+    done = run("dead-letters", command, "--all", "--yes")
+    said = "kcl-app: stopped: 2 of 5 dead letters are done; the others are still there: run it again"
+    assert (done.status, done.out, done.line()) == (130, "", said)
+    assert len(made.letters()) == 3
+    assert run("dead-letters", command, "--all", "--yes").status == 0
+    assert made.letters() == []
+
+
+def test_ctrl_c_says_how_many_providers_are_computed(filled: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(monkeypatch, recomputing, "recompute", 2)
+    done = run("recompute", "--plugin", "standard", "--all-versions")
+    assert (done.status, done.line()) == (
+        130,
+        "kcl-app: stopped: 1 of 2 providers are done; what is computed stays so; run it again for the others",
+    )
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    with progress_of("dead letters", 30, monotonic=lambda: now[0]) as advance:
+        for _ in range(30):
+            now[0] += 1.0
+            advance()
+    assert capsys.readouterr().err.splitlines() == [
+        f"kcl-app: dead letters: {number} of 30" for number in (10, 20, 30)
+    ]
+
+
+def test_numbers_and_their_words(made: Made) -> None:
+    for number in range(3):
+        made.letter(number)
+    said = [run("dead-letters", "list", "--limit", limit).out.splitlines()[-1] for limit in "123"]
+    counted = "3 dead letters: 3 invalid_data"
+    assert said == [f"{counted}; the newest is shown", f"{counted}; the newest 2 are shown", counted]
+
+
 def test_drop_takes_records_in_the_bucket_along(made: Made) -> None:
     made.letter(1, None, data=b"y" * 400_000)
     made.letter(2)
     assert len(made.blobs.blobs) == 1
     (id_,) = [one["id"] for one in made.letters() if one["tenant"] is None]
-    assert run("dead-letters", "drop", id_, "--yes") == Done(0, "1 of 1 letters dropped\n", "")
+    assert run("dead-letters", "drop", id_, "--yes") == Done(0, "1 of 1 letter dropped\n", "")
     assert made.blobs.blobs == {}
     assert [one["tenant"] for one in made.letters()] == ["t"]
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [("y", True), ("n", False), ("", False)])
 def test_on_a_terminal_it_asks(answer: str, goes_on: bool) -> None:
-    code = "from kcl_app.cli.moments import confirm; confirm('Really?', yes=False); print('went on')"
+    code = """
+from kcl_app.cli.moments import confirm
+from kcl_app.errors import UserError
+try:
+    confirm('Really?', yes=False)
+except UserError as error:
+    raise SystemExit(str(error))
+print('went on')
+"""
     ours, theirs = os.openpty()
     with os.fdopen(ours, "wb", buffering=0) as terminal:
         process = subprocess.Popen(
@@ -256,6 +339,7 @@ def test_on_a_terminal_it_asks(answer: str, goes_on: bool) -> None:
     assert ("went on" in out) is goes_on
     assert "Really?" in err
     assert (process.returncode == 0) is goes_on
+    assert ("nothing done" in err) is not goes_on
 
 
 @pytest.mark.parametrize(
@@ -294,6 +378,8 @@ def test_what_is_no_point_in_time(text: str) -> None:
         ),
         (("--tenant", "t", "--all-versions"), "--all-versions needs --plugin"),
         (("--tenant", "t", "--from", "2026-03-09", "--to", "2026-03-08"), "--to is before --from"),
+        (("--tenant", "t", "--from", "march"), "--from march: give a date as 2026-03-09"),
+        (("--tenant", "t", "--to", "2026-02-30"), "--to 2026-02-30: give a date as 2026-03-09"),
     ],
 )
 def test_calls_of_recompute_that_are_wrong(made: Made, arguments: tuple[str, ...], said: str) -> None:
@@ -326,7 +412,7 @@ def filled(made: Made) -> Made:
 def test_recompute_counts_providers_and_days(filled: Made) -> None:
     before = {pk: dict(rows) for pk, rows in filled.store.tables[Table.SPANS].items()}
     done = run("recompute", "--tenant", "t")
-    assert done == Done(0, "1 providers, 92 days: 92 fresh, 0 stale\n", "")
+    assert done == Done(0, "1 provider, 92 days: 92 fresh, 0 stale\n", "")
     after = filled.store.tables[Table.SPANS]
     assert after["t2#standard#p1"] == before["t2#standard#p1"], "another tenant's days"
     assert all(
@@ -336,6 +422,20 @@ def test_recompute_counts_providers_and_days(filled: Made) -> None:
     assert run("recompute", "--plugin", "standard").out == "0 providers, 0 days: 0 fresh, 0 stale\n"
     assert run("recompute", "--plugin", "standard", "--all-versions").out.startswith("2 providers, 184 days")
     assert run("recompute", "--tenant", "t", "--stale").out.startswith("0 providers")
+
+
+def test_dates_that_no_provider_has_are_refused_with_those_that_are_kept(
+    filled: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDULING_TODAY", "2026-03-09")
+    for dates in (("--from", "2027-03-09", "--to", "2027-03-10"), ("--to", "2026-03-01")):
+        done = run("recompute", "--tenant", "t", *dates)
+        assert (done.status, done.line()) == (
+            2,
+            "kcl-app: none of these days is kept: those from 2026-03-02 to 2026-06-08 are",
+        )
+    assert run("recompute", "--tenant", "t", "--from", "2026-06-08").status == 0
+    assert run("recompute", "--tenant", "t", "--to", "2026-03-02").status == 0
 
 
 class Sometimes(StandardPlugin):
@@ -430,6 +530,46 @@ def test_replay_says_what_it_read_and_what_became_of_it(made: Made, stream: Call
     assert len(made.letters()) == 1
     done = run("replay", "--from", "1h", "--to", "2m", "--tenant", "t2", "--tenant", "t3")
     assert done.out.splitlines()[0] == "2 records read, 1 run: 1 replayed"
+
+
+def test_a_replay_that_finds_nothing_of_a_tenant_says_so(made: Made, stream: Callable[..., None]) -> None:
+    stream((working_hours("p1"), 600))
+    done = run("replay", "--from", "1h", "--tenant", "zzz")
+    assert done.status == 1
+    assert done.out.splitlines()[0] == "1 record read, 0 run"
+    assert done.err.splitlines()[-1] == "kcl-app: none of the records read is of tenant zzz"
+
+
+def test_a_record_that_ends_the_command_is_found_and_skipped(
+    made: Made, stream: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream((working_hours("p1"), 600), (working_hours("deadly"), 500), (working_hours("p2"), 400))
+    engine_runs = BatchEngine.run
+
+    def ends(engine: BatchEngine, records: Sequence[Record], origin: str) -> BatchResult:
+        """As far as anybody can tell the process is gone: nothing after this is done or said."""
+        if any(b"deadly" in record.data for record in records):
+            raise SystemExit(9)
+        return engine_runs(engine, records, origin)
+
+    monkeypatch.setattr(BatchEngine, "run", ends)
+    assert run("replay", "--from", "1h") == Done(9, "", ANY)
+    done = run("replay", "--from", "1h", "--one-by-one")
+    assert done.status == 9
+    place = done.err.splitlines()[-1].removeprefix("kcl-app: trying ")
+    assert place == "shard-0:1"
+    done = run("replay", "--from", "1h", "--skip", place)
+    assert done.status == 0
+    assert done.out.splitlines()[0] == "3 records read, 1 skipped, 2 run: 1 applied, 1 replayed"
+
+
+@pytest.mark.parametrize("text", ["", "shard-0", "shard-0:x", ":1", "shard-0:1:2:3", "shard-0:1:"])
+def test_what_is_no_place_of_a_record(made: Made, stream: Callable[..., None], text: str) -> None:
+    done = run("replay", "--from", "1h", "--skip", text)
+    assert (done.status, done.line()) == (
+        2,
+        f"kcl-app: --skip {text}: give SHARD:SEQUENCE, as --one-by-one names it",
+    )
 
 
 def test_replay_says_where_the_stream_begins(made: Made, stream: Callable[..., None]) -> None:

@@ -14,6 +14,8 @@ import pytest
 from kcl_app.settings import PROJECT_ROOT
 
 PLUGIN = '''
+import time
+
 from emr_plugins.api import API_VERSION, Appointment, ItemChange, Reject, StandardEnginePlugin, WorkingHours
 
 SEEN = []
@@ -40,6 +42,17 @@ class Forgetful(AcmePlugin):
         return super().spans(day, items, context) if len(SEEN) % 3 else ()
 
 
+class Slow(AcmePlugin):
+    def spans(self, day, items, context):
+        time.sleep(60)
+
+
+class SlowToDecode(AcmePlugin):
+    def decode(self, event, context):
+        while True:
+            pass
+
+
 class Failing(AcmePlugin):
     def spans(self, day, items, context):
         raise RuntimeError("no answer")
@@ -47,7 +60,7 @@ class Failing(AcmePlugin):
 
 TESTS = """
 import pytest
-from acme_plugin import AcmePlugin, Failing, Forgetful
+from acme_plugin import AcmePlugin, Failing, Forgetful, Slow, SlowToDecode
 
 HOURS = {"type": "working_hours", "data": {"id": "wh", "provider_id": "d1", "weekly": [
     {"days": ["mon", "tue", "wed", "thu", "fri"], "start": "09:00", "end": "12:00"}]}}
@@ -92,6 +105,24 @@ def test_a_plugin_that_fails(fake_daemon):
     assert {one.reason for one in daemon.dead_letters()} == {"plugin_failed"}
     with pytest.raises(AssertionError, match="d1 on 2026-03-10 is stale: plugin_failed"):
         daemon.spans("d1", "2026-03-10")
+
+
+def test_a_plugin_that_hangs(fake_daemon):
+    daemon = fake_daemon([Slow()], horizon_days=1, call_seconds=0.2)
+    daemon.send(HOURS)
+    assert daemon.day("d1", "2026-03-09").reason.startswith("plugin_timeout: ")
+    assert {one.reason for one in daemon.dead_letters()} == {"plugin_timeout"}
+    with pytest.raises(AssertionError, match=r"^plugin acme: spans took more than 0.2 s: event event-1"):
+        daemon.assert_same_answer([HOURS])
+
+
+def test_a_plugin_that_hangs_on_an_event(fake_daemon):
+    daemon = fake_daemon([SlowToDecode()], call_seconds=0.2)
+    daemon.send(visit(1, "09:00", "10:00"))
+    (letter,) = daemon.dead_letters()
+    assert (letter.reason, letter.detail) == ("plugin_timeout", "plugin acme: decode took more than 0.2 s")
+    with pytest.raises(AssertionError, match="^plugin acme: decode took more than 0.2 s: event event-1"):
+        daemon.assert_same_answer([visit(1, "09:00", "10:00")])
 
 
 def test_same_answer(fake_daemon):
@@ -139,7 +170,7 @@ def package(tmp_path: Path) -> Path:
 def test_the_author_of_a_plugin_gets_the_fixture_by_installing_this_package(package: Path) -> None:
     done = run_pytest(package)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    assert "6 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:

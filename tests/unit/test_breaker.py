@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emr_plugins.breaker import LEAK, MAX_BREAKERS, Breakers, Call, Policy, Scope
+from emr_plugins.time_limit import TICKS
 
 POLICY = Policy(call_seconds=5, failures=20, timeouts=2, pause_seconds=30, longest_pause_seconds=200)
 
@@ -24,16 +25,14 @@ class World:
     def _tell(self, call: Call, scope: Scope, number: int, begins: bool) -> None:
         self.told.append((scope, number, begins))
 
-    def make(self, one: Call, outcome: str) -> bool:
-        """A call that ends so, taking as long as that takes; False if it was refused."""
+    def make(self, one: Call, outcome: str, spent: float = 0.0) -> bool:
+        """A call that ends so, taking that part of its limit; False if it was refused."""
         if self.breakers.refusal(one) is not None:
             return False
-        if outcome == "hang":
-            self.now += POLICY.call_seconds
-        if outcome == "ok":
-            self.breakers.succeeded(one)
-        elif outcome != "reject":
-            self.breakers.failed(one, outcome == "hang")
+        spent = 1.0 if outcome == "hang" else spent
+        self.now += spent * POLICY.call_seconds
+        told = {"ok": self.breakers.succeeded, "reject": self.breakers.rejected}
+        told.get(outcome, self.breakers.failed)(one, int(spent * TICKS) / TICKS)
         return True
 
 
@@ -203,12 +202,111 @@ def test_a_suspension_for_all_ends_with_any_tenants_success() -> None:
 def test_breakers_of_whatever_events_say_do_not_pile_up() -> None:
     world = World(Policy(timeouts=1, failures=10**9))
     for number in range(MAX_BREAKERS + 100):
-        world.breakers.failed(call(f"p{number}", f"t{number}"), False)
+        world.breakers.failed(call(f"p{number}", f"t{number}"), 0.0)
     assert len(world.breakers._breakers) == MAX_BREAKERS
     assert world.told == []
-    world.breakers.failed(call("bad", "one"), True)
-    opened = world.told.count(("provider", 1, True))
+    world.breakers.failed(call("bad", "one"), 1.0)
+    opened = [(scope, 1, True) for scope in ("all", "tenant", "provider")]
+    assert world.told == opened
+    for number in range(2 * MAX_BREAKERS):
+        world.breakers.failed(call(f"p{number}", f"u{number}"), 0.0)
+    assert world.told == opened, "closed ones are dropped before those that are open"
+    assert len(world.breakers._breakers) == MAX_BREAKERS
+
+
+def test_where_all_are_open_the_oldest_is_dropped_and_shown_as_closed_but_never_that_of_all() -> None:
+    world = World(Policy(timeouts=1, failures=2))
     for number in range(MAX_BREAKERS):
-        world.breakers.failed(call(f"p{number}", f"u{number}"), False)
-    assert opened == 1
-    assert ("provider", 0, False) in world.told, "one that is dropped is not shown as open for ever"
+        world.breakers.failed(call(f"p{number}", f"t{number % 3}"), 1.0)
+    assert world.breakers.refusal(call("any", "never seen")) == "all"
+    assert len(world.breakers._breakers) == MAX_BREAKERS
+    closed = [told for told in world.told if not told[2]]
+    assert closed, "one that is dropped is not shown as open for ever"
+    assert all(scope != "all" for scope, _, _ in closed)
+    shown = {scope: number for scope, number, _ in world.told}
+    assert sum(shown.values()) == sum(one.open for one in world.breakers._breakers.values())
+
+
+# Calls that are slow, however they end ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", ["ok", "reject", "raise"])
+@pytest.mark.parametrize("spent", [0.5, 0.85, 0.99])
+def test_a_call_that_took_half_of_its_limit_counts_as_one_that_hung_whatever_it_answered(
+    outcome: str, spent: float
+) -> None:
+    world = World()
+    made = sum(world.make(call(f"p{number}"), outcome, spent) for number in range(40))
+    assert made <= 6
+    assert world.breakers.refusal(call("another")) == "tenant"
+    assert world.breakers.refusal(call("another", "another tenant")) is None
+
+
+@pytest.mark.parametrize("spent", [0.1, 0.2, 0.4, 0.5, 0.9])
+@pytest.mark.parametrize("outcome", ["ok", "reject"])
+def test_calls_that_are_not_quick_cost_a_twelfth_of_the_time_in_the_long_run(
+    spent: float, outcome: str
+) -> None:
+    """A plugin that is slow on everything, and whose every answer is right, among the calls of others."""
+    world = World()
+    cost = made = 0.0
+    while world.now < 1000 + 36_000:
+        made += 1
+        world.now += 0.2
+        if world.make(call(f"p{made % 50}", f"t{made % 7}"), outcome, spent):
+            cost += spent * POLICY.call_seconds
+    assert cost <= 6 * POLICY.timeouts * POLICY.call_seconds + 36_000 / LEAK
+    assert cost > 6 * POLICY.timeouts * POLICY.call_seconds, "it is tried again"
+
+
+def test_a_provider_whose_every_day_takes_two_seconds_of_five_costs_some_calls_and_not_its_92_days() -> None:
+    world = World()
+    assert sum(world.make(call("slow"), "ok", 0.4) for _ in range(92)) <= 4
+    assert world.breakers.refusal(call("slow")) == "provider"
+    assert world.breakers.refusal(call("good")) is None
+
+
+def test_a_busy_plugin_whose_calls_are_quick_is_never_suspended() -> None:
+    world = World()
+    assert all(world.make(call("p1"), "ok", 0.09) for _ in range(100_000))
+    assert world.told == []
+    assert not world.breakers._breakers
+
+
+def test_now_and_then_a_slow_call_suspends_nobody() -> None:
+    world = World()
+    for number in range(10_000):
+        assert world.make(call("p1"), "ok", 0.2 if number % 50 == 0 else 0.08)
+    assert world.told == []
+
+
+def test_a_try_that_answers_too_late_is_none_that_succeeded() -> None:
+    world = World()
+    for _ in range(2):
+        world.make(call("bad"), "hang")
+    for pause in (30, 60):
+        world.now += pause + 1
+        assert world.make(call("bad"), "ok", 0.6)
+        assert world.breakers.refusal(call("bad")) == "provider"
+    assert world.told == [("provider", 1, True)]
+    world.now += 121
+    assert world.make(call("bad"), "ok", 0.05)
+    assert world.told[-1] == ("provider", 0, False)
+
+
+def test_slow_rejects_do_not_get_past_an_open_breaker_for_ever() -> None:
+    world = World()
+    for _ in range(2):
+        world.make(call("bad"), "hang")
+    world.now += 31
+    assert sum(world.make(call("bad"), "reject", 0.3) for _ in range(100)) <= 2
+
+
+def test_what_was_answered_late_is_an_answer_to_those_who_count_failures_in_a_row() -> None:
+    world = World()
+    for number in range(POLICY.failures - 1):
+        world.make(call(f"p{number}"), "raise")
+    world.make(call("slow"), "ok", 0.9)
+    for number in range(POLICY.failures - 1):
+        assert world.make(call(f"q{number}"), "raise")
+    assert world.told == []

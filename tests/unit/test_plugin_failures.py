@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, NoReturn
@@ -38,7 +40,7 @@ from processors.keys import ItemKey, ProviderKey
 from processors.revisions import Revision
 from processors.times import instant
 
-SHORT = 0.1
+SHORT = 0.25
 DAY = date(2026, 3, 9)
 MARKER = "Zq7marker"
 
@@ -85,6 +87,8 @@ class Heard:
         self.now = 0.0
         self.failed: list[tuple[str, str, str]] = []
         self.suspended: list[tuple[str, str, str, bool]] = []
+        self.timed: list[tuple[str, str]] = []
+        tenant = Tenant("UTC", settings or {})
         registry = Registry()
         registry.add(StandardPlugin(), "tests", "1")
         registry.add(plugin, "tests", "1")
@@ -99,11 +103,16 @@ class Heard:
         )
         self.host = PluginHost(
             registry,
-            lambda name: Tenant("UTC", settings or {}),
+            lambda name: tenant,
+            self._timer,
             limit=TimeLimit(SHORT),
             breakers=breakers,
             failed=lambda *what: self.failed.append(what),
         )
+
+    def _timer(self, plugin: str, method: str) -> AbstractContextManager[None]:
+        self.timed.append((plugin, method))
+        return nullcontext()
 
     def decode(self, subject: str | None = "p1", type_: str = "x", emr: str = "any") -> Any:
         envelope = {"specversion": "1.0", "id": "e1", "source": "s", "time": "2026-01-01T00:00:00Z"}
@@ -449,17 +458,53 @@ class Picky(BaseModel):
         return {1: for_ever, 2: fails}.get(rooms, lambda: rooms)()
 
 
-@pytest.mark.parametrize(("rooms", "why"), [(1, "TimedOut"), (2, "RuntimeError")])
-def test_settings_whose_own_validator_fails_or_hangs(rooms: int, why: str) -> None:
-    plugin = AnyPlugin(list)
-    type(plugin).Settings = Picky
-    try:
-        heard = Heard(plugin, {"any": {"rooms": rooms}})
-        with pytest.raises(ValueError, match=f"^tenants.t.plugins.any.*{why}"):
-            heard.host.check_settings(["t"])
-        assert refused(heard.decode).reason == "plugin_failed"
-    finally:
-        del type(plugin).Settings
+class PickyPlugin(AnyPlugin):
+    Settings = Picky
+
+
+@pytest.mark.parametrize(
+    ("rooms", "why", "reason", "outcome"),
+    [
+        (1, ": plugin any: settings took more than 0.25 s", "plugin_timeout", "timeout"),
+        (
+            2,
+            ": plugin any: settings raised RuntimeError at test_plugin_failures.py:",
+            "plugin_failed",
+            "raised",
+        ),
+        ("many", ".rooms: ", "plugin_failed", "raised"),
+    ],
+)
+def test_settings_that_a_plugin_does_not_accept_or_fails_to_read_are_validated_once(
+    rooms: Any, why: str, reason: str, outcome: str
+) -> None:
+    heard = Heard(PickyPlugin(list), {"any": {"rooms": rooms}})
+    with pytest.raises(ValueError, match="^tenants.t.plugins.any" + re.escape(why)):
+        heard.host.check_settings(["t"])
+    for asked in (heard.decode, heard.spans, heard.decode):
+        assert refused(asked).reason == reason
+    assert heard.impact() is None
+    assert heard.timed == [("any", "settings")], "what they came to is remembered"
+    assert heard.failed == [("any", "settings", outcome)] * 5, "whoever needed them is counted"
+
+
+def test_validators_that_hang_for_every_tenant_are_suspended() -> None:
+    registry = Registry()
+    registry.add(PickyPlugin(list), "tests", "1")
+    now = [0.0]
+    breakers = Breakers(Policy(call_seconds=SHORT, failures=4), lambda: now[0], lambda: 1.0)
+    tenants = {f"t{number}": Tenant("UTC", {"any": {"rooms": 1}}) for number in range(30)}
+    tenants["good"] = Tenant("UTC", {})
+    host = PluginHost(registry, tenants.get, limit=TimeLimit(SHORT), breakers=breakers)
+
+    def spans(tenant: str) -> Any:
+        return host.spans(ProviderKey(tenant, "any", "p1"), "UTC", DAY, [])
+
+    reasons = [refused(lambda n=n: spans(f"t{n}")).reason for n in range(30)]  # type: ignore[misc]
+    assert reasons == ["plugin_timeout"] * 2 + ["plugin_suspended"] * 28
+    assert refused(lambda: spans("good")).detail.startswith("plugin any: settings is suspended for everybody")
+    now[0] += 31
+    assert spans("good") == (), "a refusal is not remembered"
 
 
 # Suspension -----------------------------------------------------------------------------------------------------------
@@ -483,7 +528,8 @@ def test_while_one_plugin_is_suspended_others_and_the_standard_format_go_on() ->
     for number in range(6):
         refused(lambda n=number: heard.decode(f"p{n}"))  # type: ignore[misc]
     assert refused(heard.decode).detail == (
-        "plugin any: decode is suspended for this tenant, since it failed for one provider after the other"
+        "plugin any: decode is suspended for this tenant, "
+        "since it failed for one provider after the other, or took too long"
     )
     with pytest.raises(Reject, match="invalid_data"):
         heard.decode(type_="slot")  # of the standard format, under this plugin's emr
@@ -495,6 +541,27 @@ def test_a_suspended_impact_means_every_day() -> None:
     heard = host(for_ever)
     assert [heard.impact() for _ in range(4)] == [None] * 4
     assert [outcome for _, _, outcome in heard.failed] == ["timeout", "timeout", "refused", "refused"]
+
+
+@pytest.mark.parametrize("rejects", [False, True])
+def test_a_plugin_that_answers_everything_but_slowly_is_suspended(rejects: bool) -> None:
+    def answer() -> list[Any]:
+        time.sleep(0.7 * SHORT)
+        if rejects:
+            raise Reject("invalid_data", "data: is missing")
+        return []
+
+    heard = host(answer)
+    came_to = []
+    for number in range(40):
+        try:
+            heard.spans(f"p{number}")
+            came_to.append("answer")
+        except Reject as reject:
+            came_to.append(reject.reason)
+    assert came_to == ["invalid_data" if rejects else "answer"] * 6 + ["plugin_suspended"] * 34
+    assert heard.suspended == [("any", "spans", "tenant", True)]
+    assert {outcome for _, _, outcome in heard.failed} == {"refused"}
 
 
 def test_bad_input_suspends_nobody() -> None:

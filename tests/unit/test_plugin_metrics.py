@@ -38,11 +38,11 @@ breakers = Breakers(Policy(timeouts=1), lambda: now[0], lambda: 1.0, observer.pl
 call = Call("acme", "spans", "t", "p1")
 for line in sys.stdin:
     if line == "hang\\n":
-        breakers.failed(call, True)
+        breakers.failed(call, 1.0)
     else:
         now[0] += 1000
         assert breakers.refusal(call) is None
-        breakers.succeeded(call)
+        breakers.succeeded(call, 0.0)
     print("done", flush=True)
 """
 

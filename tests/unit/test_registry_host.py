@@ -398,11 +398,12 @@ def test_every_call_is_measured() -> None:
 
     registry = discover()
     registry.add(plugin(decode=[], impact=[], spans=[]))
-    host = PluginHost(registry, lambda name: Tenant("UTC", {}), timer)
+    tenant = Tenant("UTC", {})
+    host = PluginHost(registry, lambda name: tenant, timer)
     host.decode(event())
     host.impact(PROVIDER, "UTC", Change(None, item(slot())))
     host.spans(PROVIDER, "UTC", DAY, [])
-    assert calls == [("fake", "decode"), ("fake", "impact"), ("fake", "spans")]
+    assert calls == [("fake", method) for method in ("settings", "decode", "impact", "spans")]
 
 
 def test_which_plugin_and_version_computes_is_told() -> None:

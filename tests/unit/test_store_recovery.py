@@ -139,6 +139,20 @@ def test_a_fault_of_the_service_is_tried_again(answer: Answer) -> None:
         assert len(cloud.asked) == 4
 
 
+def test_a_table_that_is_missing_is_named() -> None:
+    with server(error("ResourceNotFoundException")) as cloud:
+        store = cloud.store()
+        calls: list[Callable[[], object]] = [
+            lambda: store.query(Table.ITEMS, "p"),
+            lambda: store.get(Table.ITEMS, [("p", "s")]),
+            lambda: list(store.scan(Table.ITEMS)),
+            lambda: store.delete(Table.ITEMS, ("p", "s"), "1"),
+        ]
+        for call in calls:
+            with pytest.raises(Fatal, match=rf"^DynamoDB refuses \w+ of {Table.ITEMS.setting}: ResourceNot"):
+                call()
+
+
 @pytest.mark.parametrize(
     ("code", "raised"),
     [

@@ -104,15 +104,31 @@ def test_what_is_in_time_is_left_alone() -> None:
     assert limit.call(divmod, 7, 3) == (2, 1)
     with pytest.raises(ZeroDivisionError):
         limit.call(divmod, 7, 0)
-    assert not limit.was_slow
+    assert limit.spent == 0
 
 
-def test_a_call_of_half_its_limit_was_slow() -> None:
-    limit = TimeLimit(2)
-    limit.call(time.sleep, 1.2)
-    assert limit.was_slow
+def test_what_a_call_took_is_known_in_full_ticks() -> None:
+    limit = TimeLimit(4)
+    limit.call(time.sleep, 0.5)
+    assert 0.1 <= limit.spent < 1
     limit.call(time.sleep, 0)
-    assert not limit.was_slow
+    assert limit.spent == 0
+    with pytest.raises(TimedOut):
+        (short := TimeLimit(SHORT)).call(asleep)
+    assert short.spent == 1
+
+
+def test_limits_that_take_turns_do_not_call_each_other_for_ever() -> None:
+    told: list[int] = []
+    former = signal.signal(signal.SIGALRM, lambda number, frame: told.append(number))
+    try:
+        one, other = TimeLimit(LONG), TimeLimit(LONG)
+        for limit in (one, other, one, other, one):
+            limit.call(divmod, 7, 3)
+        signal.raise_signal(signal.SIGALRM)
+        assert told == [signal.SIGALRM]
+    finally:
+        signal.signal(signal.SIGALRM, former)
 
 
 def test_what_catches_every_interruption_is_told_to_whoever_can_end_the_process() -> None:
