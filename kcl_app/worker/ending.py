@@ -19,6 +19,9 @@ from kcl_app.worker.errors import COULD_NOT_WORK, WorkerError, hurried
 POLL_SECONDS = 0.1
 SETTING_UP_SECONDS = 2.0
 """How long a daemon that has set up nothing yet may take to end: it holds no shard, and would wait out its grace."""
+IDLE_SECONDS = 5.0
+"""How long a daemon that was asked to stop may run on without a child. It has nothing left to checkpoint; but the KCL
+waits its whole grace for shards that it was given and has not begun, as those that wait for their parents."""
 YOUNG_SECONDS = 5.0
 LAST_RESORT_SECONDS = 15.0
 """After the grace: what may take this long at most is killing, counting and saying so."""
@@ -53,6 +56,9 @@ class Ending:
         self._began: float | None = None
         self._given_up = ""
         self._left: list[processes.Usage] | None = None
+        self._idle_since: float | None = None
+        self.cut_off = False
+        """The daemon was killed: it has freed neither leases nor the leader lock."""
 
     def wait(self, readers: Sequence[threading.Thread]) -> None:
         """Until the daemon has ended as it should. It may still run where this raises.
@@ -84,6 +90,10 @@ class Ending:
         seconds = time.monotonic() - self._began
         if not self._output.initialized and seconds > SETTING_UP_SECONDS:
             self._jvm.kill()
+        elif self._signals and self._idle():
+            self._log.info("no child is left, so the daemon is not waited for")
+            self.cut_off = True
+            self._jvm.kill()
         elif seconds > self._grace_seconds:
             raise WorkerError(
                 self._failure()
@@ -114,9 +124,20 @@ class Ending:
                 with suppress(OSError):
                     os.kill(one.pid, signal.SIGTERM)
 
+    def _idle(self) -> bool:
+        """Whether there has been no child for a while."""
+        if self._children():
+            self._idle_since = None
+            return False
+        self._idle_since = self._idle_since or time.monotonic()
+        return time.monotonic() - self._idle_since > IDLE_SECONDS
+
+    def _children(self) -> list[processes.Usage]:
+        return [one for one in processes.observe(self._jvm.pid) if one.kind == processes.CHILD]
+
     def _nobody_left(self) -> bool:
         """Whether the children that there were when one failed have all ended."""
-        living = [one for one in processes.observe(self._jvm.pid) if one.kind == processes.CHILD]
+        living = self._children()
         if self._left is None:
             self._left = living
         still = {(one.pid, one.started) for one in living}

@@ -184,8 +184,9 @@ class Supervisor:
             announce(f"kcl-app worker: metrics on {server.url}/metrics")
             self._log.info("worker started", metrics=f"{server.url}/metrics", jvm_pid=jvm.pid)
             grace = self._settings.worker.grace_seconds
-            ending.Ending(jvm, self._output, self._signals, cloud, grace).wait(readers)
-            self._handed_over = self._output.initialized
+            end = ending.Ending(jvm, self._output, self._signals, cloud, grace)
+            end.wait(readers)
+            self._handed_over = self._output.initialized and not end.cut_off
         finally:
             self._ended.set()
             self._end_all(jvm)
