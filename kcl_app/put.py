@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import queue
-import random
 import threading
 import time
 import zlib
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kcl_app import backoff
 from kcl_app.errors import UserError
 from kcl_app.ndjson import Line
 from kcl_app.settings import Settings
@@ -228,7 +228,7 @@ class Retries:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row."""
-        return random.uniform(0, min(self.cap, self.base * 2.0**failures))
+        return backoff.pause(failures, self.cap, base=self.base, least=0.0)
 
 
 RETRIABLE = frozenset(

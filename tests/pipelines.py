@@ -175,6 +175,16 @@ def differences(settings: Settings, wanted: dict[Day, list[dict[str, Any]]]) -> 
     return found
 
 
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of processes that run in or on a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        info = process.info
+        if str(folder) in " ".join([*(info["cmdline"] or []), *(info["environ"] or {}).values()]):
+            found.append(" ".join(info["cmdline"] or []))
+    return found
+
+
 def ndjson(path: Path, events: Iterable[dict[str, Any]]) -> Path:
     """Write events, one a line."""
     path.write_text("".join(json.dumps(event) + "\n" for event in events))

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from kcl_app import logs, wiring
 from kcl_app.cli.common import Config, settings_of, stores_of
 from kcl_app.engine import horizon
+from kcl_app.engine.queries import known_providers
 from kcl_app.errors import UserError
 
 
@@ -35,7 +36,7 @@ def advance_horizon(
             console=console,
             disable=not console.is_terminal,
         ) as progress:
-            keys = horizon.providers(store, tenant)
+            keys = known_providers(store, tenant)
             task = progress.add_task("providers", total=len(keys))
             result = horizon.advance(engine, keys, lambda: progress.advance(task))
     left_alone = f", {result.left_alone} left to a newer version" if result.left_alone else ""

@@ -248,9 +248,6 @@ def redrive(
     selection = _selection(settings, ids or (), reason, tenant, plugin, emr, since, until)
     with stores_of(settings) as store:
         letters = _chosen(store, selection, settings, every)
-        if not letters:
-            typer.echo("no dead letters")
-            return
         confirm(f"Redrive {counts(letters)}?", yes=yes)
         redriver = Redriver(
             wiring.engine_on(store, settings, suspend=False),
@@ -291,9 +288,6 @@ def drop_(
     selection = _selection(settings, ids or (), reason, tenant, plugin, emr, since, until)
     with stores_of(settings) as store:
         letters = _chosen(store, selection, settings, every)
-        if not letters:
-            typer.echo("no dead letters")
-            return
         confirm(f"Delete {counts(letters)} for good?", yes=yes)
         blobs = wiring.blobs(settings)
         dropped = 0
@@ -314,7 +308,12 @@ def _chosen(store: Store, selection: Selection, settings: Settings, every: bool)
 
     Raises:
         UserError: nothing is asked for, or too much.
+        typer.Exit: there are none.
     """
     if selection.named() == every:
         raise UserError("say which letters: ids, filters, or --all alone", 2)
-    return _found(store, selection, settings)
+    letters = _found(store, selection, settings)
+    if not letters:
+        typer.echo("no dead letters")
+        raise typer.Exit
+    return letters

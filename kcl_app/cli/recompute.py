@@ -12,7 +12,8 @@ from kcl_app.cli.common import Config, counted, plain, settings_of, stores_of
 from kcl_app.cli.moments import date_of
 from kcl_app.cli.progress import progress_of
 from kcl_app.engine.providers import MARGIN
-from kcl_app.engine.recomputing import Days, Recomputed, known_providers, recompute_all
+from kcl_app.engine.queries import known_providers
+from kcl_app.engine.recomputing import Days, Recomputed, recompute_all
 from kcl_app.errors import UserError
 from kcl_app.settings import Settings
 from kcl_app.stores.base import Store

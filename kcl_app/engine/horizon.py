@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.dead_letters import Letter
 from kcl_app.logs import get_logger
-from kcl_app.stores.base import Store, Table
-from kcl_app.stores.rows import provider_of
 from processors.errors import Fatal, Reject, Retry
 from processors.keys import ProviderKey
 
@@ -30,12 +28,6 @@ class Advanced:
     advanced: int = 0
     failed: int = 0
     left_alone: int = 0
-
-
-def providers(store: Store, tenant: str | None = None) -> list[ProviderKey]:
-    """Every provider known, of one tenant or of all, in order."""
-    keys = (provider_of(row) for row in store.scan(Table.PROVIDERS, ("pk", "sk")))
-    return sorted(key for key in keys if tenant is None or key.tenant == tenant)
 
 
 def advance(engine: BatchEngine, keys: Sequence[ProviderKey], progress: Callable[[], None]) -> Advanced:

@@ -1,15 +1,15 @@
-"""Reading the answer: the spans of a provider between two dates."""
+"""Reading what is stored: the spans of a provider between two dates, and which providers there are."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from kcl_app.stores.base import Store, Table
-from kcl_app.stores.rows import newer_schema, refuse_newer
+from kcl_app.stores.base import Row, Store, Table
+from kcl_app.stores.rows import newer_schema, provider_of, refuse_newer
 from processors.keys import ProviderKey
 
 
@@ -55,6 +55,17 @@ def spans(store: Store, provider: ProviderKey, first: date, last: date, now: flo
             str(row["computed_at"]),
             str(row["plugin"]),
         )
+
+
+def known_providers(store: Store, tenant: str | None = None, emr: str | None = None) -> list[ProviderKey]:
+    """The providers known, of one tenant and one EMR or of all, in order."""
+    if tenant is not None and emr is not None:
+        group = ProviderKey(tenant, emr, "").group()
+        rows: Iterable[Row] = store.query(Table.PROVIDERS, group, None, ("pk", "sk"))
+    else:
+        rows = store.scan(Table.PROVIDERS, ("pk", "sk"))
+    keys = (provider_of(row) for row in rows)
+    return sorted(key for key in keys if tenant in (None, key.tenant) and emr in (None, key.emr))
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,6 @@ workers: a document is written on the `write_version` that was read before its i
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
@@ -14,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeVar
 
+from kcl_app import backoff
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.dead_letters import Letter
 from kcl_app.engine.settling import Work
 from kcl_app.logs import get_logger
 from kcl_app.stores.base import Row, Store, Table
-from kcl_app.stores.rows import known_key, provider_of
+from kcl_app.stores.rows import known_key
 from processors.errors import Fatal, Reject, Retry
 from processors.keys import ProviderKey
 from processors.times import days_between
@@ -79,18 +79,6 @@ class Recomputed:
     def right(self) -> bool:
         """Whether everything meant is computed."""
         return not (self.stale or self.failed or self.refused)
-
-
-def known_providers(store: Store, tenant: str | None, emr: str | None = None) -> list[ProviderKey]:
-    """The providers known, of one tenant or of all, in order."""
-    if tenant is not None and emr is not None:
-        rows: Iterable[Row] = store.query(
-            Table.PROVIDERS, ProviderKey(tenant, emr, "").group(), None, ("pk", "sk")
-        )
-    else:
-        rows = store.scan(Table.PROVIDERS, ("pk", "sk"))
-    keys = (provider_of(row) for row in rows)
-    return sorted(key for key in keys if tenant in (None, key.tenant) and emr in (None, key.emr))
 
 
 def is_known(store: Store, key: ProviderKey) -> bool:
@@ -245,5 +233,5 @@ def persistently(action: Callable[[], T], sleep: Sleep, attempts: int = ATTEMPTS
         try:
             return action()
         except Retry:
-            sleep(random.uniform(0.05, min(10.0, 0.2 * 2**attempt)))
+            sleep(backoff.pause(attempt, 10.0))
     return action()

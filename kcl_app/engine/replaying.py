@@ -16,13 +16,13 @@ running the records one by one, each told of before it is tried, and passed over
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from kcl_app import backoff
 from kcl_app.engine.batch import BatchEngine, BatchResult
 from kcl_app.engine.reading_letters import Selection, find
 from kcl_app.engine.recomputing import EVERY_DAY, Recomputed, Sleep, recompute_all
@@ -291,7 +291,7 @@ class Replay:
                     raise
                 attempt += 1
                 get_logger().warning("the replay waits", why=str(error), attempt=attempt)
-                self._sleep(random.uniform(0.05, min(15.0, 0.2 * 2 ** min(attempt, 10))))
+                self._sleep(backoff.pause(attempt, 15.0))
 
 
 def _ready(waiting: Collection[Shard], reading: Collection[str]) -> list[Shard]:

@@ -211,9 +211,8 @@ class Upserter:
         owner_write = None
         if verdict is Verdict.NEW:
             if may_be_too_large(row):
-                full.add(
-                    id(group)
-                )  # in one transaction, which leaves no owner record where the copy does not fit
+                # One transaction leaves no owner record where the copy does not fit.
+                full.add(id(group))
                 return False
             owner = Owner(new.key, new.providers, new.providers, new.revision, impacts, owner_expires_at)
             owner_write = Put(Table.ITEMS, owner_row(owner, now), None)

@@ -12,7 +12,6 @@ is sent again with the same token (botocore adds it), so DynamoDB itself knows i
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kcl_app import backoff
 from processors.errors import Retry
 
 from .base import Blobs, Key, Outcome, Put, Row, Store, Table, Value
@@ -307,7 +307,7 @@ class DynamoDBStore(Store):
 
     def _wait(self, attempt: int) -> None:
         """Exponential backoff with full jitter, 50 ms to 3 s."""
-        self._sleep(random.uniform(0, min(3.0, 0.05 * 2**attempt)))
+        self._sleep(backoff.pause(attempt, 3.0, base=0.05, least=0.0))
 
 
 class S3Blobs(Blobs):

@@ -6,7 +6,6 @@ five, and waits where it is told to slow down.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kcl_app import backoff
 from kcl_app.stream.aggregation import unpacked
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
@@ -199,7 +199,7 @@ class StreamReader:
                     raise self._refused(error) from error
             except BotoCoreError as error:
                 why = type(error).__name__
-            self._sleep(random.uniform(0.1, min(LONGEST_PAUSE, 0.5 * 2**attempt)))
+            self._sleep(backoff.pause(attempt, LONGEST_PAUSE, base=0.5, least=0.1))
         raise Retry(f"the stream {self._stream} cannot be read now ({why})")
 
     def _refused(self, error: ClientError) -> Fatal:

@@ -12,8 +12,9 @@ from kcl_app.clock import Clock
 from kcl_app.engine.attempts import TRIES
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.clean_pass import CleanPass
-from kcl_app.engine.horizon import advance, providers
+from kcl_app.engine.horizon import advance
 from kcl_app.engine.providers import MARGIN
+from kcl_app.engine.queries import known_providers
 from kcl_app.engine.settling import Observer
 from kcl_app.stores.base import Row, Store, Table
 from kcl_app.stores.memory import MemoryBlobs, MemoryStore
@@ -190,7 +191,7 @@ class Checks:
         for shard in self._history.stream.shards.values():
             if rest := shard.records[shard.start() :]:
                 engine.run(rest, shard.name)
-        advance(engine, providers(copy), lambda: None)
+        advance(engine, known_providers(copy), lambda: None)
         return Checks(self._history, copy).wrong_days(clock.today, self._history.days_compared())
 
     def suspects(self) -> list[Place]:

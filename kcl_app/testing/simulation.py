@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from kcl_app.clock import Clock
 from kcl_app.engine.attempts import TRIES
 from kcl_app.engine.batch import BatchEngine
-from kcl_app.engine.horizon import advance, providers
+from kcl_app.engine.horizon import advance
+from kcl_app.engine.queries import known_providers
 from kcl_app.engine.reading_letters import Selection, find
 from kcl_app.engine.redriving import Redriver
 from kcl_app.metrics import WorkerMetrics
@@ -263,7 +264,7 @@ class Simulation:
             process = self._process("job")
             try:
                 engine = self._engine(f"job/{number}", process)
-                advance(engine, providers(self.store), self._world.pause)
+                advance(engine, known_providers(self.store), self._world.pause)
             except Crash:
                 continue
 
@@ -271,7 +272,7 @@ class Simulation:
         """The date may have moved on, so the horizon job runs once more; what is late comes in at last."""
         self.trace.note("end", "calm")
         if not self._history.settled_date:
-            advance(self._history.engine(self.store, self.clock), providers(self.store), lambda: None)
+            advance(self._history.engine(self.store, self.clock), known_providers(self.store), lambda: None)
         while self._late:
             land(self.store, self._late, 0, self.trace)
 

@@ -9,7 +9,6 @@ holds the data; what cannot ends the process before anything is checkpointed.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
@@ -18,6 +17,7 @@ from amazon_kclpy.checkpoint_error import CheckpointError
 from amazon_kclpy.v3.processor import RecordProcessorBase
 from structlog.contextvars import bind_contextvars
 
+from kcl_app import backoff
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.observing import MetricsObserver
 from kcl_app.logs import get_logger
@@ -177,7 +177,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 waited = self._monotonic() - start
                 if waited > self._give_up_seconds:
                     raise Fatal(f"gave up after {waited:.0f} s: {error}") from error
-                pause = random.uniform(0.05, min(30.0, 0.2 * 2 ** min(attempt, 10)))
+                pause = backoff.pause(attempt, 30.0)
                 self._log.warning(
                     "the batch waits", why=str(error), attempt=attempt + 1, pause_seconds=round(pause, 2)
                 )
@@ -226,7 +226,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                     return None
                 if "InvalidState" in name:
                     raise Fatal("the daemon cannot checkpoint: InvalidStateException") from error
-                pause = random.uniform(0.05, min(5.0, 0.2 * 2**attempt))
+                pause = backoff.pause(attempt, 5.0)
                 self._log.warning("the checkpoint waits", why=name, pause_seconds=round(pause, 2))
                 self._wait(pause)
             else:

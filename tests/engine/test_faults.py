@@ -37,8 +37,8 @@ from support import host as plugin_host
 
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.horizon import advance
-from kcl_app.engine.horizon import providers as providers_known
 from kcl_app.engine.providers import MARGIN
+from kcl_app.engine.queries import known_providers
 from kcl_app.stores.base import Table
 from kcl_app.stores.memory import MemoryStore
 from processors.decoding import Decoded, decode
@@ -224,7 +224,7 @@ def play(seed: int, faults: Faults, *, rolls: bool = False) -> None:
         for _ in range(rng.randint(0, 3)):
             try:
                 alive = job_engine()
-                advance(alive, providers_known(store), turns.pause)
+                advance(alive, known_providers(store), turns.pause)
             except Crash:
                 continue
 
@@ -233,7 +233,7 @@ def play(seed: int, faults: Faults, *, rolls: bool = False) -> None:
         for clock in clocks:
             clock.day = after
         calm = engine(store, HOST, clock=FakeClock(after))
-        advance(calm, providers_known(store), lambda: None)
+        advance(calm, known_providers(store), lambda: None)
         stores[0].land()
     except BaseException as error:
         raise AssertionError(f"{name} failed") from error

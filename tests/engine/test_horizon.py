@@ -29,8 +29,9 @@ from support import (
 from support import host as plugin_host
 
 from kcl_app.clock import Clock
-from kcl_app.engine.horizon import Advanced, advance, providers
+from kcl_app.engine.horizon import Advanced, advance
 from kcl_app.engine.providers import MARGIN
+from kcl_app.engine.queries import known_providers
 from kcl_app.stores.base import Outcome, Put, Row, Table
 from kcl_app.stores.memory import MemoryStore
 from processors.keys import ProviderKey
@@ -41,7 +42,7 @@ NEW_LAST = TODAY + timedelta(days=HORIZON_DAYS)
 
 def job(store: MemoryStore, clock: Clock) -> Advanced:
     """One run of the job, in a process of its own."""
-    return advance(engine(store, clock=clock), providers(store), lambda: None)
+    return advance(engine(store, clock=clock), known_providers(store), lambda: None)
 
 
 def known(store: MemoryStore, provider: str = "p1") -> Row:
@@ -186,7 +187,9 @@ def test_days_that_fail_in_the_job_leave_letters_and_the_others_are_advanced() -
     engine(store, plugins).run(batch, "shard-0")
     BrokenPlugin.broken = True
     try:
-        result = advance(engine(store, plugins, clock=FakeClock(TOMORROW)), providers(store), lambda: None)
+        result = advance(
+            engine(store, plugins, clock=FakeClock(TOMORROW)), known_providers(store), lambda: None
+        )
     finally:
         BrokenPlugin.broken = False
     assert result.providers == 2
@@ -202,7 +205,9 @@ def test_an_outage_for_one_provider_does_not_keep_the_others_back() -> None:
     engine(store).run(batch, "shard-0")
     faulty = FaultyStore(store, faults=Faults(0, 0.15, 0))
     seen: list[int] = []
-    result = advance(engine(faulty, clock=FakeClock(TOMORROW)), providers(store), lambda: seen.append(1))
+    result = advance(
+        engine(faulty, clock=FakeClock(TOMORROW)), known_providers(store), lambda: seen.append(1)
+    )
     assert len(seen) == result.providers == 4
     assert result.failed + result.advanced == 4
     assert result.failed > 0
@@ -234,8 +239,12 @@ def test_providers_are_walked_in_order_and_by_tenant() -> None:
     for tenant, provider in [("b", "2"), ("a", "9"), ("a", "1")]:
         event = make("working_hours", hours(provider, id_=provider), tenant=tenant)
         engine(store).run(records(event), "shard-0")
-    assert [(key.tenant, key.provider) for key in providers(store)] == [("a", "1"), ("a", "9"), ("b", "2")]
-    assert [key.provider for key in providers(store, "a")] == ["1", "9"]
+    assert [(key.tenant, key.provider) for key in known_providers(store)] == [
+        ("a", "1"),
+        ("a", "9"),
+        ("b", "2"),
+    ]
+    assert [key.provider for key in known_providers(store, "a")] == ["1", "9"]
 
 
 def test_workers_compute_two_days_past_the_horizon() -> None:

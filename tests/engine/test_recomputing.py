@@ -32,7 +32,8 @@ from test_faults import HOST, Worker, make_stream
 from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry
 from emr_plugins.standard import StandardPlugin
-from kcl_app.engine.recomputing import EVERY_DAY, Days, Recomputed, is_known, known_providers, recompute_all
+from kcl_app.engine.queries import known_providers
+from kcl_app.engine.recomputing import EVERY_DAY, Days, Recomputed, is_known, recompute_all
 from kcl_app.stores.base import Table
 from kcl_app.stores.memory import MemoryStore
 from processors.errors import Retry

@@ -34,7 +34,7 @@ from emr_plugins.host import PluginHost
 from kcl_app.engine.batch import BatchEngine
 from kcl_app.engine.dead_letters import Letter
 from kcl_app.engine.horizon import advance
-from kcl_app.engine.horizon import providers as providers_known
+from kcl_app.engine.queries import known_providers
 from kcl_app.engine.reading_letters import Selection, StoredLetter, find
 from kcl_app.engine.redriving import NEWER, STILL_STALE, Redriven, Redriver, restored
 from kcl_app.errors import UserError
@@ -299,7 +299,7 @@ def test_the_horizon_jobs_letters_have_only_days() -> None:
     alive.run(records(make("working_hours", hours(), emr="broken")), "shard-0")
     BrokenPlugin.broken = True
     clock.day = TODAY + timedelta(days=1)
-    advance(alive, providers_known(store), lambda: None)
+    advance(alive, known_providers(store), lambda: None)
     assert [row["origin"] for row in letters(store)] == ["advance-horizon"]
     BrokenPlugin.broken = False
     done = redrive(store, stream, on=engine(store, BROKEN, clock=clock))

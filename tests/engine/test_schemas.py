@@ -26,8 +26,8 @@ from support import (
 )
 
 from kcl_app.engine.batch import BatchEngine
-from kcl_app.engine.horizon import advance, providers
-from kcl_app.engine.queries import spans
+from kcl_app.engine.horizon import advance
+from kcl_app.engine.queries import known_providers, spans
 from kcl_app.engine.settling import Work
 from kcl_app.stores.base import Key, Outcome, Put, Row, Store, Table
 from kcl_app.stores.memory import MemoryStore
@@ -274,10 +274,10 @@ def test_the_horizon_job_leaves_providers_of_a_newer_release_alone() -> None:
     plain = records(make("working_hours", hours("p2", id_="wh-2")), first=2)
     engine(store).run(plain, "shard-0")
 
-    result = advance(engine(guarded, clock=clock), providers(guarded), lambda: None)
+    result = advance(engine(guarded, clock=clock), known_providers(guarded), lambda: None)
     assert (result.providers, result.advanced, result.left_alone, result.failed) == (2, 1, 1, 0)
     assert not guarded.replaced
-    result = advance(engine(newer, clock=clock), providers(newer), lambda: None)
+    result = advance(engine(newer, clock=clock), known_providers(newer), lambda: None)
     assert (result.left_alone, result.failed) == (0, 0)
     assert_clean(
         as_this_release_reads(store), [*given, *plain], today=lambda zone: clock.day, days=HORIZON_DAYS

@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from pipelines import KCL_APP, environment, kcl_app
+from pipelines import KCL_APP, environment, kcl_app, left_behind
 
 from kcl_app.settings import Settings
 
@@ -24,16 +23,6 @@ def settings(private_settings: Any, local_cloud_venv: Path) -> Settings:
     made.local.directory.mkdir(parents=True, exist_ok=True)
     (made.local.directory / "venv").symlink_to(local_cloud_venv)
     return made
-
-
-def left_behind(folder: Path) -> list[str]:
-    """Command lines of processes that run in or on a folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        info = process.info
-        if str(folder) in " ".join([*(info["cmdline"] or []), *(info["environ"] or {}).values()]):
-            found.append(" ".join(info["cmdline"] or []))
-    return found
 
 
 def test_it_shows_everything_and_ends_by_itself(settings: Settings, tmp_path: Path) -> None:

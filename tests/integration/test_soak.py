@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
-from pipelines import KCL_APP, environment
+from pipelines import KCL_APP, environment, left_behind
 
 from kcl_app import wiring
 from kcl_app.local.local_cloud import LocalCloud
@@ -34,16 +33,6 @@ def settings(private_settings: Callable[..., Settings], local_cloud_venv: Path) 
     made.local.directory.mkdir(parents=True, exist_ok=True)
     (made.local.directory / "venv").symlink_to(local_cloud_venv)
     return made
-
-
-def left_behind(folder: Path) -> list[str]:
-    """Command lines of processes that run in or on a folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        info = process.info
-        if str(folder) in " ".join([*(info["cmdline"] or []), *(info["environ"] or {}).values()]):
-            found.append(" ".join(info["cmdline"] or []))
-    return found
 
 
 def soak(settings: Settings, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
