@@ -7,6 +7,7 @@ know with `SupervisorCollector`, and serves both on one port. Units are seconds 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -225,6 +226,15 @@ class WorkerMetrics:
         self.events.labels("ignored")
         for reason in REASONS:
             self.dead_letters.labels(reason)
+
+    def forget(self, shard: str) -> None:
+        """Say nothing more of a shard that another worker has: its gauges, which no file can lose, become no numbers.
+
+        Args:
+            shard: its id.
+        """
+        for gauge in (self.lag_seconds, self.checkpoint_timestamp, self.stores_available):
+            gauge.labels(shard).set(math.nan)
 
 
 def _supervisor(name: str, kind: Kind, text: str, *labels: str) -> Declaration:

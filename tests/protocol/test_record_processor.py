@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -229,6 +230,54 @@ def test_a_checkpoint_of_a_lost_shard_is_given_up_quietly() -> None:
     )
     assert answers == [status("initialize"), checkpoint(1), status("processRecords"), status("leaseLost")]
     assert child.slept == []
+
+
+def test_what_comes_after_a_refused_checkpoint_is_left_to_the_shards_next_worker() -> None:
+    """The daemon says that the lease is lost only after all that it had read ahead."""
+    child = Child()
+    answers = child.feed(
+        INITIALIZE,
+        process(record(1)),
+        refused("ShutdownException"),
+        process(record(2), record(3), lag=9000),
+        refused("ShutdownException"),
+        {"action": "leaseLost"},
+    )
+    assert answers == [
+        status("initialize"),
+        *(checkpoint(1), status("processRecords")),
+        *(checkpoint(1), status("processRecords")),
+        status("leaseLost"),
+    ]
+    assert [[one.sequence_number for one in records] for records, _ in child.engine.ran] == [[f"{1:056d}"]]
+    for gauge in ("lag_seconds", "checkpoint_timestamp_seconds", "stores_available"):
+        value = child.registry.get_sample_value(f"scheduling_{gauge}", {"shard": "shardId-000000000000"})
+        assert math.isnan(value or 0.0), (
+            "another worker speaks for the shard now, and this one says no number"
+        )
+
+
+def test_a_refused_checkpoint_in_the_middle_of_a_delivery_leaves_out_its_rest() -> None:
+    child = Child(first_slice=1)
+    child.feed(INITIALIZE, process(record(1), record(2), record(3)), *[refused("ShutdownException")] * 2)
+    assert len(child.engine.ran) == 1
+
+
+def test_a_shard_that_was_given_up_by_mistake_ends_the_child() -> None:
+    """What was left out must be read again, so the next checkpoint that is taken must be the last."""
+    child = Child()
+    with pytest.raises(SystemExit) as ended:
+        child.feed(INITIALIZE, process(record(1)), refused("ShutdownException"), process(record(2)), OK)
+    assert ended.value.code == STATE_UNKNOWN
+    assert child.answers()[-1] == checkpoint(1)
+
+
+def test_the_end_of_a_shard_that_was_given_up_is_not_checkpointed() -> None:
+    child = Child()
+    answers = child.feed(
+        INITIALIZE, process(record(1)), refused("ShutdownException"), {"action": "shardEnded"}
+    )
+    assert answers[-2:] == [status("processRecords"), status("shardEnded")]
 
 
 @pytest.mark.parametrize("answer", [refused("InvalidStateException"), process(record(2))])

@@ -63,7 +63,7 @@ MUTATIONS = (
         "providers of impacts taken over are read afresh",
         broken_days.not_read_afresh,
         "one shard, two workers",
-        first=31,
+        first=11298,
         runs=1500,
     ),
     Mutation(

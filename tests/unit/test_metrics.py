@@ -30,6 +30,10 @@ from kcl_app.metrics import WorkerMetrics
 metrics = WorkerMetrics(CollectorRegistry())
 for line in sys.stdin:
     shard, count = line.split()
+    if count == "-1":
+        metrics.forget(shard)
+        print("done", flush=True)
+        continue
     metrics.records.labels(shard).inc(int(count))
     metrics.batch_duration.observe(0.3)
     metrics.lag_seconds.labels(shard).set(float(count))
@@ -56,6 +60,9 @@ class Child:
         self._process.stdin.write(f"{shard} {records}\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == "done\n"
+
+    def forget(self, shard: str) -> None:
+        self.count(shard, -1)
 
     def kill(self) -> None:
         self._process.kill()
@@ -241,3 +248,20 @@ def test_gauges_are_read_by_shard(tmp_path: Path) -> None:
     child.count("shard-0", 3)
     assert MetricsDirectory(tmp_path).gauges()["scheduling_lag_seconds"] == {"shard-0": 3.0}
     child.kill()
+
+
+def test_a_shard_that_a_child_has_given_up_is_gone_until_another_speaks_of_it(tmp_path: Path) -> None:
+    """Only its gauges: what was counted stays."""
+    folder = MetricsDirectory(tmp_path)
+    old, new = Child(tmp_path), Child(tmp_path)
+    old.count("shard-0", 3)
+    old.count("shard-1", 4)
+    old.forget("shard-0")
+    assert folder.gauges()["scheduling_lag_seconds"] == {"shard-1": 4.0}
+    samples = read(folder)
+    assert samples["scheduling_lag_seconds"] == {(("shard", "shard-1"),): 4.0}
+    assert samples["scheduling_records_total"][(("shard", "shard-0"),)] == 3
+    new.count("shard-0", 5)
+    assert folder.gauges()["scheduling_lag_seconds"] == {"shard-0": 5.0, "shard-1": 4.0}
+    old.kill()
+    new.kill()
