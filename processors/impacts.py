@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 
 from . import times
 from .items import Item, WorkingHours
@@ -185,7 +186,7 @@ def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
     return tuple(merged)
 
 
-def days_touched(intervals: tuple[Interval, ...] | None, zone: str, first: date, last: date) -> list[date]:
+def days_touched(intervals: Iterable[Interval] | None, zone: str, first: date, last: date) -> list[date]:
     """The local dates in `first` to `last` that intervals come to in a zone; all of them for None."""
     if intervals is None:
         return times.days_between(first, last)
@@ -194,6 +195,13 @@ def days_touched(intervals: tuple[Interval, ...] | None, zone: str, first: date,
     for low, high in intervals:
         low, high = max(low, start), min(high, end)
         if low < high:
-            earliest, latest = times.dates_read(zone, low, high)
-            days.update(times.days_between(max(first, earliest), min(last, latest)))
-    return sorted(days)
+            earliest, latest = _dates_read(zone, low, high)
+            if earliest == latest:
+                days.add(earliest)
+            else:
+                days.update(times.days_between(earliest, latest))
+    return [day for day in sorted(days) if first <= day <= last]
+
+
+_dates_read = lru_cache(maxsize=16_384)(times.dates_read)
+"""Appointments begin and end at the same times for many providers."""

@@ -28,7 +28,6 @@ from kcl_app.stores.base import Blobs, Store
 from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
 from processors.envelope import Limits, Record, read_event
 from processors.errors import Fatal, Reject, Retry
-from processors.impacts import Impacts
 from processors.keys import ProviderKey
 
 LOGGED_LETTERS = 20
@@ -213,21 +212,15 @@ class BatchEngine:
         self, decoded: Sequence[Decoded], upserted: Upserted, origin: str
     ) -> dict[ProviderKey, Work]:
         """The days to recompute: those impacted, and all of a provider's that nobody knew before."""
-        work: dict[ProviderKey, Work] = {}
+        work = {
+            key: Work(intervals, source=upserted.causes[key], origin=origin)
+            for key, intervals in upserted.impacts.items()
+        }
         for source in decoded:
             for key in providers_named(source.items):
-                if key not in work and self.providers.get(key).new:
-                    work[key] = Work(intervals=None, source=source, origin=origin)
-        for (tenant, emr), impacts in upserted.impacts.items():
-            for provider, intervals in impacts.items():
-                key = ProviderKey(tenant, emr, provider)
-                merged = Impacts()
-                if key in work:
-                    merged.add(provider, work[key].intervals)
-                merged.add(provider, intervals)
-                work[key] = Work(
-                    dict(merged.items())[provider], source=upserted.causes.get(key), origin=origin
-                )
+                if self.providers.get(key).new and (key not in work or work[key].intervals is not None):
+                    known = work.get(key)
+                    work[key] = Work(None, source=known.source if known else source, origin=origin)
         return work
 
     def _distrust_newer(self, upserted: Upserted, origin: str) -> None:

@@ -52,7 +52,7 @@ class Work:
         seen: the provider's state that they were computed from.
     """
 
-    intervals: tuple[Interval, ...] | None = ()
+    intervals: Iterable[Interval] | None = ()
     days: frozenset[date] = frozenset()
     source: Decoded | None = None
     origin: str = ""

@@ -6,6 +6,7 @@ decided again on what is then stored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -65,7 +66,8 @@ class Upserted:
         superseded: changes older than what is stored, or than another of the batch.
         replayed: changes whose revision was stored already.
         rejected: changes that the stores cannot take, with the reason.
-        impacts: what is to be recomputed, by tenant and emr.
+        impacts: what is to be recomputed, as instants; None: every day. Many records touch many days of a provider, so
+            these are not merged into one long interval, as they are where they are stored.
         causes: for each provider impacted, the newest record that did it.
         settled_by: items whose stored impacts are all settled once `impacts` is.
     """
@@ -74,16 +76,20 @@ class Upserted:
     superseded: list[Candidate] = field(default_factory=list)
     replayed: list[Candidate] = field(default_factory=list)
     rejected: list[tuple[Candidate, Reject]] = field(default_factory=list)
-    impacts: dict[tuple[str, str], Impacts] = field(default_factory=dict)
+    impacts: dict[ProviderKey, set[Interval] | None] = field(default_factory=dict)
     causes: dict[ProviderKey, Decoded] = field(default_factory=dict)
     settled_by: list[Item] = field(default_factory=list)
 
     def touch(self, candidate: Candidate, impacts: Impacts) -> None:
         """Note what a change touches."""
         tenant, emr = candidate.item.key.tenant, candidate.item.key.emr
-        self.impacts.setdefault((tenant, emr), Impacts()).update(impacts)
-        for provider in impacts.providers():
-            self.causes[ProviderKey(tenant, emr, provider)] = candidate.source
+        for provider, intervals in impacts.items():
+            key = ProviderKey(tenant, emr, provider)
+            if intervals is None:
+                self.impacts[key] = None
+            elif (known := self.impacts.setdefault(key, set())) is not None:
+                known.update(intervals)
+            self.causes[key] = candidate.source
 
 
 @dataclass(slots=True)
@@ -131,6 +137,7 @@ class Upserter:
         for _ in range(ROUNDS):
             again: list[ItemChanges] = []
             plans: list[_Plan] = []
+            inserts: Counter[ProviderKey] = Counter()
             read = self._read_all([group for group in pending if id(group) in full])
             for group in pending:
                 try:
@@ -140,7 +147,7 @@ class Upserter:
                             raise found
                         finished = self._full(group, *found, done, stale)
                     else:
-                        finished = self._local(group, done, stale, plans, full)
+                        finished = self._local(group, done, stale, plans, inserts, full)
                 except Reject as reject:
                     finished = self._next(group, done, reject)
                 if not finished:
@@ -169,6 +176,7 @@ class Upserter:
         done: Upserted,
         stale: dict[ProviderKey, int],
         plans: list[_Plan],
+        inserts: Counter[ProviderKey],
         full: set[int],
     ) -> bool:
         """Decide by the provider's own copy. True if the group is finished or its write is planned."""
@@ -196,7 +204,7 @@ class Upserter:
             self._take_over(candidate, copy.impacts, done, stale, key, state.loaded)
             self._finish(group, done.replayed, done)
             return True
-        if verdict is Verdict.NEW and self._would_be_full(key, plans):
+        if verdict is Verdict.NEW and self._is_full(key, inserts[key]):
             full.add(id(group))  # which tells an item that is new from one handed over
             return False
         old = copy.item if copy is not None else None
@@ -216,6 +224,7 @@ class Upserter:
                 return False
             owner = Owner(new.key, new.providers, new.providers, new.revision, impacts, owner_expires_at)
             owner_write = Put(Table.ITEMS, owner_row(owner, now), None)
+            inserts[key] += 1
         expect = copy.item.revision.encode() if copy is not None else None
         write = Put(Table.ITEMS, row, expect)
         plans.append(_Plan(group, candidate, key, written, write, owner_write))
@@ -271,7 +280,7 @@ class Upserter:
         if (
             owner is None
             and not copies
-            and any(self._would_be_full(ProviderKey(tenant, emr, provider), ()) for provider in new.providers)
+            and any(self._is_full(ProviderKey(tenant, emr, provider)) for provider in new.providers)
         ):
             raise Reject(
                 "too_many_items", f"the provider has {self._items_per_provider} items, the most allowed"
@@ -310,12 +319,9 @@ class Upserter:
         self._finish(group, done.applied, done)
         return True
 
-    def _would_be_full(self, key: ProviderKey, plans: Sequence[_Plan]) -> bool:
+    def _is_full(self, key: ProviderKey, inserts: int = 0) -> bool:
         """Whether a provider has as many items as it may, with those about to be inserted."""
-        room = self._items_per_provider - len(self._providers.get(key).calendar)
-        if room > len(plans):
-            return False
-        return room <= sum(plan.owner_write is not None and plan.provider == key for plan in plans)
+        return len(self._providers.get(key).calendar) + inserts >= self._items_per_provider
 
     def holders(self, sources: Iterable[Decoded]) -> set[ProviderKey]:
         """Every provider that has or ever had an item of some events, or is named by it."""
