@@ -5,6 +5,10 @@
 
 A batch that fails anywhere is run again from the start: each step finds what it did before and goes on. The
 checkpoint is the caller's, after `run` has returned: then all that the records cause is durable.
+
+Far behind, steps 1 to 4 can be done for several batches (`take`) before 5 and 6 are done for all of them (`settle`): a
+provider-day that many records touch is written once. The checkpoint waits for `settle`, so that nothing can be lost: a
+process that ends before it leaves items with the impacts that are still to be settled, and their records are replayed.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ from kcl_app.stores.base import Blobs, Store
 from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
 from processors.envelope import Limits, Record, read_event
 from processors.errors import Fatal, Reject, Retry
-from processors.keys import ProviderKey
+from processors.keys import ItemKey, ProviderKey
+from processors.revisions import Revision
 
 LOGGED_LETTERS = 20
 """Records set aside that are logged one by one in a batch: a broken feed must not drown the log."""
@@ -61,6 +66,30 @@ class BatchResult:
 
 Step = Callable[[str, float], None]
 """Told how long a step took: its name, seconds."""
+
+
+@dataclass
+class Unsettled:
+    """What was taken and is still to be settled.
+
+    Attributes:
+        work: provider-days to recompute.
+        items: the items whose stored impacts are settled once the work is.
+        newer: providers whose days are not to be trusted, and why.
+    """
+
+    work: dict[ProviderKey, Work] = field(default_factory=dict)
+    items: dict[ItemKey, Revision] = field(default_factory=dict)
+    newer: list[tuple[ProviderKey, Letter]] = field(default_factory=list)
+
+    def add(self, other: Unsettled) -> None:
+        """Add what was taken later."""
+        for key, work in other.work.items():
+            if (known := self.work.get(key)) is not None:
+                work.include(known)
+            self.work[key] = work
+        self.items.update(other.items)
+        self.newer += other.newer
 
 
 class BatchEngine:
@@ -108,6 +137,7 @@ class BatchEngine:
         )
         self.dead_letters = DeadLetters(store, blobs, clock)
         self._attempts = Attempts(store, clock)
+        self._unsettled = Unsettled()
         self.upserter = Upserter(store, self.providers, host, clock, limits.items_per_provider)
         self.settler = Settler(
             store, self.providers, host, self.dead_letters, clock, limits.document_bytes, observer
@@ -126,21 +156,80 @@ class BatchEngine:
             Retry: a store cannot be used now; run the same records again.
             Fatal: state is unknown; the process must end.
         """
-        try:
-            return self._run(records, origin)
-        except (Retry, Fatal):
-            self.providers.forget_all()
-            raise
-        except Exception as error:
-            self.providers.forget_all()
-            if len(records) == 1:
-                return self._poison(records[0], origin, error)
-            self._observer.bisected()
+        return self._bisecting(self._run, records, origin)
+
+    def take(self, records: Sequence[Record], origin: str) -> BatchResult:
+        """Bring the items of some records in, and note which provider-days these touch, for `settle`.
+
+        Args:
+            records: in the order of their shard.
+            origin: the shard, for dead letters.
+
+        Returns:
+            what became of the records; their spans are not written yet, so they must not be checkpointed.
+
+        Raises:
+            Retry: a store cannot be used now; take the same records again.
+            Fatal: state is unknown; the process must end.
+        """
+
+        def take(records: Sequence[Record], origin: str) -> BatchResult:
+            result, unsettled = self._take(records, origin)
+            self._unsettled.add(unsettled)
+            return result
+
+        return self._bisecting(take, records, origin)
+
+    def settle(self) -> None:
+        """Write the spans for all that was taken: then it is durable.
+
+        A provider on which the engine itself fails is set aside, and its days are stale.
+
+        Raises:
+            Retry: a store cannot be used now; settle again.
+            Fatal: state is unknown; the process must end.
+        """
+        with self._forgetting():
+            try:
+                self._settle(self._unsettled)
+            except (Retry, Fatal):
+                raise
+            except Exception:
+                self.providers.forget_all()
+                self._settle_one_by_one(self._unsettled)
+        self._unsettled = Unsettled()
+
+    def give_up(self) -> None:
+        """Forget what was taken and not settled: whoever has the shard next replays it."""
+        self._unsettled = Unsettled()
+
+    def _bisecting(
+        self, run: Callable[[Sequence[Record], str], BatchResult], records: Sequence[Record], origin: str
+    ) -> BatchResult:
+        with self._forgetting():
+            try:
+                return run(records, origin)
+            except (Retry, Fatal):
+                raise
+            except Exception as error:
+                self.providers.forget_all()
+                if len(records) == 1:
+                    return self._poison(records[0], origin, error)
+                self._observer.bisected()
         result = BatchResult()
         middle = len(records) // 2
         for half in (records[:middle], records[middle:]):
-            result.add(self.run(half, origin))
+            result.add(self._bisecting(run, half, origin))
         return result
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """Forget what is in memory where what is stored is in doubt."""
+        try:
+            yield
+        except BaseException:
+            self.providers.forget_all()
+            raise
 
     def run_unproven(self, records: Sequence[Record], origin: str) -> BatchResult:
         """As `run`, for a process that has not checkpointed on its shard yet: the first record may be about to end it.
@@ -180,6 +269,11 @@ class BatchEngine:
         self._attempts.survived(origin)
 
     def _run(self, records: Sequence[Record], origin: str) -> BatchResult:
+        result, unsettled = self._take(records, origin)
+        self._settle(unsettled)
+        return result
+
+    def _take(self, records: Sequence[Record], origin: str) -> tuple[BatchResult, Unsettled]:
         with self._timed("decode"):  # 1
             decoded, rejected = self._decode(records)
         with self._timed("coalesce"):  # 2
@@ -187,15 +281,48 @@ class BatchEngine:
         with self._timed("upsert"):  # 3
             upserted = self.upserter.run(groups)
         with self._timed("collect"):  # 4
-            work = self._collect(decoded, upserted, origin)
-        with self._timed("settle"):  # 5, 6 (and 7 for provider-days that fail)
-            self.settler.run(work)
-            self.providers.settle(upserted.settled_by)
-            self._distrust_newer(upserted, origin)
+            unsettled = Unsettled(
+                self._collect(decoded, upserted, origin),
+                {item.key: item.revision for item in upserted.settled_by},
+                self._newer(upserted, origin),
+            )
         with self._timed("dead_letters"):  # 7
             self._set_aside(rejected, upserted, origin)
         self.providers.trim()
-        return self._result(decoded, rejected, upserted, len(work))
+        return self._result(decoded, rejected, upserted, len(unsettled.work)), unsettled
+
+    def _settle(self, unsettled: Unsettled) -> None:
+        with self._timed("settle"):  # 5, 6 (and 7 for provider-days that fail)
+            self.settler.run(unsettled.work)
+            self.providers.settle(unsettled.items)
+            for key, letter in unsettled.newer:
+                self.settler.distrust(key, letter, self._yesterday())
+        self.providers.trim()
+
+    def _settle_one_by_one(self, unsettled: Unsettled) -> None:
+        """What is left of `settle` where the engine fails on a provider: the others must not wait for it."""
+        failed = False
+        for key, work in unsettled.work.items():
+            try:
+                self.settler.run({key: work})
+            except (Retry, Fatal):
+                raise
+            except Exception as error:
+                failed = True
+                self.providers.forget_all()
+                source = work.source
+                letter = Letter(
+                    "processing_failed",
+                    f"the engine raised {type(error).__name__}",
+                    work.origin,
+                    source.record if source else None,
+                    source.event if source else None,
+                )
+                self._give_up(letter, lambda key=key: [key])  # type: ignore[misc]
+        if not failed:  # else whatever changes these items next still takes over their impacts
+            self.providers.settle(unsettled.items)
+        for key, letter in unsettled.newer:
+            self.settler.distrust(key, letter, self._yesterday())
 
     def _decode(self, records: Sequence[Record]) -> tuple[list[Decoded], list[Rejected]]:
         decoded: list[Decoded] = []
@@ -223,14 +350,16 @@ class BatchEngine:
                     work[key] = Work(None, source=known.source if known else source, origin=origin)
         return work
 
-    def _distrust_newer(self, upserted: Upserted, origin: str) -> None:
+    @staticmethod
+    def _newer(upserted: Upserted, origin: str) -> list[tuple[ProviderKey, Letter]]:
         """The days of an item that a newer version of the application keeps lack what was set aside here."""
+        found = []
         for candidate, reject in upserted.rejected:
             if reject.reason == "newer_schema":
                 source = candidate.source
                 letter = Letter(reject.reason, reject.detail, origin, source.record, source.event)
-                for key in providers_named([candidate.item]):
-                    self.settler.distrust(key, letter, self._yesterday())
+                found += [(key, letter) for key in providers_named([candidate.item])]
+        return found
 
     def _yesterday(self) -> date:
         """A date that has passed in no zone, or only just: days before it are nobody's concern any more."""

@@ -7,14 +7,13 @@ version known here when it is written, nobody computed it from newer items meanw
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from kcl_app.stores.base import Store, Table
 from kcl_app.stores.rows import Known, known_key, name_of, newer_schema, read_copy, read_known
 from processors.calendars import Calendar
-from processors.items import Item
 from processors.keys import ItemKey, ProviderKey
 from processors.revisions import Revision
 from processors.upserts import Copy
@@ -224,11 +223,11 @@ class Providers:
         """The first past day that stays."""
         return today - timedelta(days=self.history_days)
 
-    def settle(self, items: Iterable[Item]) -> None:
+    def settle(self, items: Mapping[ItemKey, Revision]) -> None:
         """Note that the spans for these revisions are written, by this process; it stays true whatever is forgotten."""
-        for item in items:
-            self._settled[item.key] = item.revision
-            self._settled.move_to_end(item.key)
+        for key, revision in items.items():
+            self._settled[key] = revision
+            self._settled.move_to_end(key)
         while len(self._settled) > self._max_items:
             self._settled.popitem(last=False)
 

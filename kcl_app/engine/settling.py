@@ -59,6 +59,12 @@ class Work:
     done: tuple[str, set[date]] = field(default_factory=lambda: ("", set()))
     seen: ProviderState | None = None
 
+    def include(self, earlier: Work) -> None:
+        """Take in what was to be recomputed before; days done before the items changed again count no more."""
+        if self.intervals is not None:
+            self.intervals = None if earlier.intervals is None else {*earlier.intervals, *self.intervals}
+        self.days |= earlier.days
+
 
 class Observer:
     """Told what was written, for metrics; this one does not listen."""

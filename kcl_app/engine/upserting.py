@@ -7,7 +7,7 @@ decided again on what is then stored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from emr_plugins.host import PluginHost
