@@ -74,6 +74,24 @@ def touched_by(change: Change) -> list[Touched]:
     return found
 
 
+def intervals_touched(change: Change) -> tuple[Interval, ...] | None:
+    """`touched_by` as instants; None for every day."""
+    found: list[Interval] = []
+    for item in (change.old, change.new):
+        if item is None or not item.body.counts:
+            continue
+        if isinstance(item.body, WorkingHours):
+            touched = _effective(item.body)
+            if not isinstance(touched, LocalDates):
+                return ALL
+            found.append(times.hull_of_dates(touched.first, touched.last))
+        elif (hull := item.body.hull()) is None:
+            return ALL
+        elif hull[0] < hull[1]:
+            found.append(hull)
+    return tuple(found)
+
+
 def _effective(body: WorkingHours) -> Touched:
     low, high = body.effective_from, body.effective_until
     if low is None or high is None or low.year <= times.FIRST_YEAR or high.year >= times.LAST_YEAR:
@@ -91,6 +109,8 @@ def rezones(change: Change) -> bool:
 
     return names(change.old) != names(change.new)
 
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 ALL = None
 """The intervals of a provider all of whose days are impacted."""
@@ -141,7 +161,7 @@ class Impacts:
 
     def encode(self) -> str:
         """As stored with a revision."""
-        return json.dumps(self._by_provider, separators=(",", ":")) if self._by_provider else ""
+        return _encode(self._by_provider) if self._by_provider else ""
 
     @classmethod
     def decode(cls, text: str) -> Impacts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -53,13 +53,28 @@ def aware_instant(value: object) -> datetime:
         ValueError: no offset, not a time, or outside the years 1971 to 2198 (in UTC, as it is stored and read again).
     """
     if isinstance(value, str):
-        match = _INSTANT.fullmatch(value)
-        if match is None:
-            raise ValueError("must be a date and time with seconds and an offset, as 2026-03-09T14:00:00Z")
-        try:
-            value = datetime.fromisoformat(value.upper())
-        except ValueError:
-            raise ValueError("there is no such date and time") from None
+        return _instant_of_text(value) if len(value) <= _LONGEST_INSTANT else _read_instant(value)
+    return _checked_instant(value)
+
+
+_LONGEST_INSTANT = len("2026-03-09T14:00:00.123456789+14:00")
+
+
+def _read_instant(text: str) -> datetime:
+    if _INSTANT.fullmatch(text) is None:
+        raise ValueError("must be a date and time with seconds and an offset, as 2026-03-09T14:00:00Z")
+    try:
+        value = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError("there is no such date and time") from None
+    return _checked_instant(value)
+
+
+_instant_of_text = lru_cache(maxsize=8192)(_read_instant)
+"""Appointments begin and end at the same times again and again."""
+
+
+def _checked_instant(value: object) -> datetime:
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ValueError("must be a date and time with an offset, as 2026-03-09T14:00:00Z")
     if not _EARLIEST <= value < _LATEST:

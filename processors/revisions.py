@@ -24,7 +24,8 @@ class Revision(NamedTuple):
     @classmethod
     def of(cls, version: int, time: datetime, sequence: str) -> Revision:
         """The revision of an event's change."""
-        return cls(version, time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), sequence)
+        text = time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+        return cls(version, f"{text}Z", sequence)
 
     def encode(self) -> str:
         """As one string, which sorts as the revision does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from . import times
@@ -30,13 +31,20 @@ class Span(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """As published: UTC times with a Z."""
-        return {
-            "start": times.utc_text(self.start),
-            "end": times.utc_text(self.end),
-            "location_id": self.location_id,
-            "service_types": list(self.service_types),
-            "capacity": self.capacity,
-        }
+        fields: dict[str, Any] = json.loads(self.json_text())
+        return fields
+
+    def json_text(self) -> str:
+        """As it is stored: the text of `as_json`."""
+        offer = _offer_text(self.location_id, self.service_types, self.capacity)
+        return f'{{"start":"{times.utc_text(self.start)}","end":"{times.utc_text(self.end)}",{offer}}}'
+
+
+@lru_cache(maxsize=4096)
+def _offer_text(location_id: str | None, service_types: tuple[str, ...], capacity: int) -> str:
+    """The fields of a span's offer as JSON; the same ones come with many spans."""
+    fields = {"location_id": location_id, "service_types": service_types, "capacity": capacity}
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)[1:-1]
 
 
 def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
@@ -54,7 +62,7 @@ def encode_spans(spans: Sequence[Span], limit: int) -> str:
     Raises:
         Reject: longer than `limit` bytes.
     """
-    text = json.dumps([span.as_json() for span in spans], separators=(",", ":"), ensure_ascii=False)
+    text = f"[{','.join([span.json_text() for span in spans])}]"
     if len(text) * 4 > limit and (size := len(text.encode())) > limit:
         raise Reject(
             "document_too_large", f"the spans of the provider-day take {size} bytes; the limit is {limit}"

@@ -68,7 +68,7 @@ def moment(at: int) -> datetime:
 
 def utc_text(at: datetime) -> str:
     """RFC 3339 in UTC with a Z: ``2026-03-09T14:00:00Z``, with a fraction only where there is one."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 def wall_midnight(day: date) -> int:

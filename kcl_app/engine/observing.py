@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from emr_plugins.breaker import Call, Scope
 from kcl_app.engine.batch import BatchResult
 from kcl_app.engine.settling import Observer
 from kcl_app.logs import get_logger
-from kcl_app.metrics import WorkerMetrics
+from kcl_app.metrics import WorkerMetrics, observe_all
+
+MOST_NOTED = 500
+"""What is noted of days and calls until it is counted even within a step, which can be long."""
 
 
 class MetricsObserver(Observer):
     """Counts with the worker's metrics.
+
+    A metric is a place in a file, and each write to it takes microseconds. So what happens for each event or day is
+    noted, and counted at the end of the step.
 
     Args:
         metrics: of this process.
@@ -21,11 +29,16 @@ class MetricsObserver(Observer):
 
     def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
+        self._days: Counter[tuple[str, str]] = Counter()
+        self._spans: Counter[str] = Counter()
+        self._calls: dict[tuple[str, str], list[float]] = {}
+        self._noted = 0
 
     def provider_day(self, plugin: str, status: str, spans: int) -> None:
         """One provider-day was written."""
-        self._metrics.provider_days.labels(plugin, status).inc()
-        self._metrics.spans.labels(plugin).inc(spans)
+        self._days[plugin, status] += 1
+        self._spans[plugin] += spans
+        self._note()
 
     def dead_letter(self, reason: str) -> None:
         """One dead letter was sent."""
@@ -47,13 +60,17 @@ class MetricsObserver(Observer):
 
     def step(self, name: str, seconds: float) -> None:
         """A step of a batch is done."""
+        self._count()
         self._metrics.batch_step_duration.labels(name).observe(seconds)
 
-    @contextmanager
-    def plugin_call(self, plugin: str, method: str) -> Iterator[None]:
-        """Measures a call into a plugin."""
-        with self._metrics.plugin_duration.labels(plugin, method).time():
-            yield
+    def plugin_call(self, plugin: str, method: str) -> AbstractContextManager[None]:
+        """Measures a call into a plugin, also one that raises."""
+        return _Call(self, plugin, method)
+
+    def took(self, plugin: str, method: str, seconds: float) -> None:
+        """A call into a plugin took so long."""
+        self._calls.setdefault((plugin, method), []).append(seconds)
+        self._note()
 
     def plugin_failed(self, plugin: str, method: str, outcome: str) -> None:
         """A call into a plugin failed: `raised`, `nonsense`, `timeout` or `refused`."""
@@ -76,3 +93,36 @@ class MetricsObserver(Observer):
             self._metrics.events.labels(outcome).inc(count)
         for outcome, count in result.items.items():
             self._metrics.items.labels(outcome).inc(count)
+
+    def _note(self) -> None:
+        self._noted += 1
+        if self._noted >= MOST_NOTED:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what was noted since the last time."""
+        if not self._noted:
+            return
+        days, spans, calls = self._days, self._spans, self._calls
+        self._days, self._spans, self._calls, self._noted = Counter(), Counter(), {}, 0
+        for (plugin, status), number in days.items():
+            self._metrics.provider_days.labels(plugin, status).inc(number)
+        for plugin, number in spans.items():
+            self._metrics.spans.labels(plugin).inc(number)
+        for (plugin, method), seconds in calls.items():
+            observe_all(self._metrics.plugin_duration.labels(plugin, method), seconds)
+
+
+class _Call(AbstractContextManager[None]):
+    __slots__ = ("_method", "_observer", "_plugin", "_start")
+
+    def __init__(self, observer: MetricsObserver, plugin: str, method: str) -> None:
+        self._observer, self._plugin, self._method = observer, plugin, method
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._observer.took(self._plugin, self._method, time.perf_counter() - self._start)

@@ -250,26 +250,35 @@ class Settler:
                 Document(key, date.fromisoformat(day), "[]", 0, "stale", reason, None, plugin, version)
                 for day in days
             ]
-            outcomes = self._store.write([self._put(one, versions) for one in documents])
+            outcomes = self._store.write(self._puts(documents, versions))
             for document, outcome in zip(documents, outcomes, strict=True):
                 if outcome is Outcome.APPLIED:
                     done.add(document.day.isoformat())
                     self._observer.provider_day(plugin, "stale", 0)
         raise Retry("provider-days keep changing under this worker's hands")
 
-    def _put(self, document: Document, versions: Mapping[str, str]) -> Put:
-        """The write of a document in place of the one that was read."""
-        end = times.hull_of_dates(document.day, document.day)[1] / times.SECOND
-        expires_at = self._clock.expiry_at(end + self._providers.history_days * 86_400)
-        row = document_row(document, self._new_version(), self._clock.now().isoformat(), expires_at)
-        return Put(Table.SPANS, row, versions.get(document.day.isoformat()))
+    def _puts(self, documents: Iterable[Document], versions: Mapping[str, str] | None = None) -> list[Put]:
+        """The writes of documents in place of those that were read, with memory or as `versions`."""
+        now = self._clock.now().isoformat()
+        puts = []
+        expiries: dict[date, int] = {}
+        for document in documents:
+            day = document.day
+            if (expires_at := expiries.get(day)) is None:
+                end = times.hull_of_dates(day, day)[1] / times.SECOND
+                expires_at = self._clock.expiry_at(end + self._providers.history_days * 86_400)
+                expiries[day] = expires_at
+            read = self._providers.get(document.provider).versions if versions is None else versions
+            row = document_row(document, self._new_version(), now, expires_at)
+            puts.append(Put(Table.SPANS, row, read.get(row["sk"])))
+        return puts
 
     def _write(
         self, documents: list[Document], work: Mapping[ProviderKey, Work], again: dict[ProviderKey, Work]
     ) -> None:
         if not documents:
             return
-        puts = [self._put(one, self._providers.get(one.provider).versions) for one in documents]
+        puts = self._puts(documents)
         for document, put, outcome in zip(documents, puts, self._store.write(puts), strict=True):
             key = document.provider
             if outcome is Outcome.APPLIED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 from processors.errors import Reject
 from processors.impacts import Impacts
@@ -23,8 +24,14 @@ from .base import Key, Row
 OWNER_SK = "owner"
 
 
+@lru_cache(maxsize=4096)
 def _texts(values: tuple[str, ...]) -> str:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+@lru_cache(maxsize=8192)
+def _instant_text(at: int) -> str:
+    return utc_text(moment(at))
 
 
 def _number(value: object) -> int | None:
@@ -71,8 +78,8 @@ def copy_row(copy: Copy, updated_at: str, expires_at: int | None) -> Row:
         "sk": sk,
         "kind": item.key.kind,
         "status": item.body.status,
-        "starts_at": utc_text(moment(hull[0])) if hull is not None and timed else None,
-        "ends_at": utc_text(moment(hull[1])) if hull is not None and timed else None,
+        "starts_at": _instant_text(hull[0]) if hull is not None and timed else None,
+        "ends_at": _instant_text(hull[1]) if hull is not None and timed else None,
         "providers": _texts(item.providers),
         "revision": item.revision.encode(),
         "impacts": copy.impacts.encode(),
