@@ -288,7 +288,7 @@ class BatchEngine:
             )
         with self._timed("dead_letters"):  # 7
             self._set_aside(rejected, upserted, origin)
-        self.providers.trim()
+        self.providers.trim(len(upserted.applied))
         return self._result(decoded, rejected, upserted, len(unsettled.work)), unsettled
 
     def _settle(self, unsettled: Unsettled) -> None:
@@ -297,7 +297,7 @@ class BatchEngine:
             self.providers.settle(unsettled.items)
             for key, letter in unsettled.newer:
                 self.settler.distrust(key, letter, self._yesterday())
-        self.providers.trim()
+        self.providers.trim(0)
 
     def _settle_one_by_one(self, unsettled: Unsettled) -> None:
         """What is left of `settle` where the engine fails on a provider: the others must not wait for it."""

@@ -111,6 +111,8 @@ class Providers:
         self._states: OrderedDict[ProviderKey, ProviderState] = OrderedDict()
         self._settled: OrderedDict[ItemKey, Revision] = OrderedDict()
         self._loads = 0
+        self._weighed = 0  # the load after which all were weighed
+        self._unweighed = 0
         self._day = today("UTC")
 
     def get(self, key: ProviderKey) -> ProviderState:
@@ -198,12 +200,21 @@ class Providers:
         """The number of the latest load; whatever is read later has a greater one."""
         return self._loads
 
-    def trim(self) -> None:
-        """Drop the least recently used providers past the bound. Between batches only."""
+    def trim(self, written: int) -> None:
+        """Drop the least recently used providers past the bound. Between batches only.
+
+        Args:
+            written: how many copies may have been added since the last time.
+        """
         today = self._today("UTC")
         if today != self._day:  # which documents there are has changed: days came and went
             self._day = today
             self.forget_all()
+        # Weighing all of them takes too long to be done for every few records.
+        self._unweighed += written
+        if self._loads == self._weighed and self._unweighed < self._max_items // 20:
+            return
+        self._weighed, self._unweighed = self._loads, 0
         total = sum(_weight(state) for state in self._states.values())
         while total > self._max_items and self._states:
             _, state = self._states.popitem(last=False)
