@@ -44,12 +44,15 @@ class Mark:
     Attributes:
         record: the first record after the checkpoint, as its place in the stream.
         tries: processes that began with it.
+        together: whether a process began several batches with it, to be checkpointed together. If it ended before that,
+            it was on any of them.
         providers: whose days it may have touched, as their keys; known from the second try on.
         version: changes with every write.
     """
 
     record: str
     tries: int = 0
+    together: bool = False
     providers: tuple[str, ...] = ()
     version: str = ""
 
@@ -66,6 +69,7 @@ class Attempts:
         self._store = store
         self._clock = clock
         self._marks: dict[str, Mark] = {}
+        self._together: set[str] = set()  # shards whose mark is of several batches of this process
 
     def begin(self, shard: str, record: Record) -> int:
         """Mark that this process begins with a record, unless it has.
@@ -83,7 +87,32 @@ class Attempts:
         place = record.sequence()
         if shard not in self._marks or self._marks[shard].record != place:
             self._write(shard, lambda stored: _begun(stored, place))
+            self._together.discard(shard)
         return self._marks[shard].tries
+
+    def begin_together(self, shard: str, first: Record) -> None:
+        """Mark that this process begins several batches that are checkpointed together.
+
+        Args:
+            shard: its id.
+            first: the first record of the first of them.
+
+        Raises:
+            Retry: the mark cannot be written now.
+        """
+        place = first.sequence()
+
+        def begun(stored: Mark | None) -> Mark:
+            known = stored if stored is not None and stored.record == place else Mark(place)
+            return replace(known, together=True)
+
+        self._write(shard, begun)
+        self._together.add(shard)
+
+    def suspect(self, shard: str) -> bool:
+        """Whether another process has ended at the record that this one began with, or soon after it."""
+        mark = self._marks.get(shard)
+        return mark is not None and (mark.tries > 1 or mark.together)
 
     def name(self, shard: str, providers: Collection[ProviderKey]) -> None:
         """Write down whose days the record may touch, before anything of it is stored.
@@ -120,6 +149,8 @@ class Attempts:
         def without(stored: Mark | None) -> Mark:
             if stored is None or stored.record != mark.record:
                 return stored or mark  # others have gone on: there is nothing of ours in it
+            if shard in self._together:
+                return replace(stored, together=False)
             return replace(stored, tries=max(0, stored.tries - 1))
 
         with suppress(Retry, Fatal):  # it is not worth keeping a process that must go
@@ -150,6 +181,7 @@ class Attempts:
         return Mark(
             str(row.get("record", "")),
             tries if isinstance(tries, int) else 0,
+            row.get("together") == 1,
             tuple(json.loads(str(row.get("providers") or "[]"))),
             str(row["write_version"]),
         )
@@ -160,6 +192,7 @@ class Attempts:
             "sk": shard,
             "record": mark.record,
             "tries": mark.tries,
+            "together": int(mark.together),
             "providers": json.dumps(mark.providers),
             "write_version": mark.version,
             "schema": SCHEMA,

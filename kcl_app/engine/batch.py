@@ -264,6 +264,20 @@ class BatchEngine:
         except Exception:  # `run` meets it again, and sets the record aside
             return set()
 
+    def begin_together(self, origin: str, first: Record) -> None:
+        """Mark that several batches are about to be taken before the next checkpoint.
+
+        Should the process end before it, the next one starts at `first`, and knows by the mark to be careful.
+
+        Raises:
+            Retry: the mark cannot be written now.
+        """
+        self._attempts.begin_together(origin, first)
+
+    def suspect(self, origin: str) -> bool:
+        """Whether another process has ended at the record that this one began with, or soon after it."""
+        return self._attempts.suspect(origin)
+
     def survived(self, origin: str) -> None:
         """A process ends in good order, or gives its shard up, before it has checkpointed: no record ended it."""
         self._attempts.survived(origin)

@@ -270,7 +270,7 @@ class Settler:
                 expiries[day] = expires_at
             read = self._providers.get(document.provider).versions if versions is None else versions
             row = document_row(document, self._new_version(), now, expires_at)
-            puts.append(Put(Table.SPANS, row, read.get(row["sk"])))
+            puts.append(Put(Table.SPANS, row, read.get(str(row["sk"]))))
         return puts
 
     def _write(

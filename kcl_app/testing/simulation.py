@@ -80,6 +80,8 @@ def record_processor(
         monotonic=lambda: time.seconds,
         now=lambda: time.seconds,
         first_slice=first_slice,
+        behind_seconds=1.5,
+        together_records=6,
     )
 
 

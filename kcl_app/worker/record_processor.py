@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
 from amazon_kclpy.checkpoint_error import CheckpointError
@@ -18,10 +19,10 @@ from amazon_kclpy.v3.processor import RecordProcessorBase
 from structlog.contextvars import bind_contextvars
 
 from kcl_app import backoff
-from kcl_app.engine.batch import BatchEngine
+from kcl_app.engine.batch import BatchEngine, BatchResult
 from kcl_app.engine.observing import MetricsObserver
 from kcl_app.logs import get_logger
-from kcl_app.metrics import WorkerMetrics
+from kcl_app.metrics import WorkerMetrics, observe_all
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
 
@@ -37,6 +38,13 @@ QUICK_SECONDS, SLOW_SECONDS = 4.0, 10.0
 
 WAKE_SECONDS = 0.5
 """How long a wait may last before it is looked whether the process is to stop."""
+
+BEHIND_SECONDS = 5.0
+"""Further behind the tip of the stream than this, several deliveries are settled together: what touches the same
+provider-day is written once. Nearer to it each is settled at once, since somebody may be waiting for it."""
+TOGETHER_RECORDS, TOGETHER_SECONDS = 50_000, 20.0
+"""How many records are settled together at most, and how long the first of them waits: it bounds what is replayed after
+a crash, and memory."""
 
 STOP_SECONDS = 60.0
 """How long the daemon may go on after this process was told to stop. What was left out then must be read again."""
@@ -61,6 +69,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         monotonic: a clock for durations, in seconds.
         now: seconds since the epoch.
         first_slice: records that are run together at first.
+        behind_seconds: from which lag on several deliveries are settled together.
+        together_records: how many records are settled together at most.
     """
 
     def __init__(
@@ -73,6 +83,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         now: Callable[[], float] = time.time,
         *,
         first_slice: int = FIRST_SLICE,
+        behind_seconds: float = BEHIND_SECONDS,
+        together_records: int = TOGETHER_RECORDS,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
@@ -85,6 +97,12 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._settled: tuple[str, int] | None = None
         self._checkpointed: tuple[str, int] | None = None
         self._slice = first_slice
+        self._behind_seconds = behind_seconds
+        self._together_records = together_records
+        self._taken: list[Record] = []  # without their data: taken, and not settled yet
+        self._taken_bytes = 0
+        self._taken_since = 0.0
+        self._careful = 0  # records to come that are settled slice by slice
         self._stopping = False
         self._left_out: float | None = None  # since when records are
         self._given_up = False  # another worker has the lease, though the daemon has not said so yet
@@ -125,15 +143,20 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         ]
         if self._left_out is not None and self._monotonic() - self._left_out > STOP_SECONDS:
             raise Fatal("told to stop, but the daemon goes on: what was left out must be read again")
+        behind = lag is not None and lag > self._behind_seconds * 1000
         while records and not self._given_up:
             some, records = records[: self._slice], records[self._slice :]
-            if self._left_out is not None or not self._settle(some):
+            if self._left_out is not None or not self._work(some, behind):
                 self._leave_out(len(some) + len(records))
                 break
-            if records:
+            if records and not self._taken:
                 self._checkpoint(given.checkpointer)
+        if self._taken and not behind and not self._settle_taken():
+            self._leave_out(len(self._taken))
+        if self._taken and self._left_out is None:
+            return  # the checkpoint waits for the spans
         self._checkpoint(given.checkpointer)  # 8
-        if self._given_up and self._settled == self._checkpointed:
+        if self._given_up and self._settled is not None and self._settled == self._checkpointed:
             raise Fatal("the shard was given up, but is still ours: what was left out must be read again")
 
     def stop_soon(self) -> None:
@@ -146,34 +169,87 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._left_out = self._monotonic()
             self._log.info("stopping; the rest is left to the next worker", records=records)
 
-    def _settle(self, records: Sequence[Record]) -> bool:
-        """Run some records, and count them; False if the process is to stop first."""
+    def _work(self, records: Sequence[Record], behind: bool) -> bool:
+        """Run some records, or only take them where the shard is far behind; False if the process is to stop first."""
         start = self._monotonic()
-        if self._stopping or not self._run(records):
+        if self._stopping:
             return False
+        if (behind and self._proven and self._careful <= 0) or self._taken:
+            if not self._take(records):
+                return False
+        elif not self._run(records):
+            return False
+        else:
+            self._careful -= len(records)
+            self._count(records, sum(len(record.data) for record in records))
         seconds = self._monotonic() - start
         if seconds > SLOW_SECONDS:
             self._slice = max(1, len(records) // 2)
         elif seconds < QUICK_SECONDS and len(records) == self._slice:
             self._slice *= 2
         self._metrics.batch_duration.observe(seconds)
+        if len(self._taken) >= self._together_records or (
+            self._taken and self._monotonic() - self._taken_since > TOGETHER_SECONDS
+        ):
+            return self._settle_taken()
+        return True
+
+    def _take(self, records: Sequence[Record]) -> bool:
+        """Take records whose spans are written later, with those of others; False if the process is to stop first."""
+
+        def take() -> BatchResult:
+            if not self._taken:
+                self._engine.begin_together(self._shard, records[0])
+            return self._engine.take(records, self._shard)
+
+        if not self._until_done(take):
+            return False
+        if not self._taken:
+            self._taken_since = self._monotonic()
+        self._taken += [replace(record, data=b"") for record in records]
+        self._taken_bytes += sum(len(record.data) for record in records)
+        return True
+
+    def _settle_taken(self) -> bool:
+        """Write the spans for all that was taken; False if the process is to stop first."""
+
+        def settle() -> BatchResult:
+            self._engine.settle()
+            return BatchResult()
+
+        if self._stopping or not self._until_done(settle):
+            return False
+        taken, self._taken = self._taken, []
+        self._count(taken, self._taken_bytes)
+        self._taken_bytes = 0
+        return True
+
+    def _count(self, records: Sequence[Record], size: int) -> None:
+        """Records are settled: they may be checkpointed."""
         self._metrics.records.labels(self._shard).inc(len(records))
-        self._metrics.record_bytes.labels(self._shard).inc(sum(len(record.data) for record in records))
+        self._metrics.record_bytes.labels(self._shard).inc(size)
         now = self._now()
-        for record in records:
-            self._metrics.pipeline_age.observe(max(0.0, now - record.arrival))
+        observe_all(self._metrics.pipeline_age, [max(0.0, now - record.arrival) for record in records])
         last = records[-1]
         self._settled = (last.sequence_number, last.sub_sequence_number)
-        return True
 
     def _run(self, records: Sequence[Record]) -> bool:
         """Run a batch until all that it causes is durable; False if the process is to stop while it has to wait."""
+        if self._proven:
+            return self._until_done(lambda: self._engine.run(records, self._shard))
+        done = self._until_done(lambda: self._engine.run_unproven(records, self._shard))
+        if self._engine.suspect(self._shard):
+            # Another process has ended on one of the next records: each slice is checkpointed, so that it is found.
+            self._careful = self._together_records + len(records)
+        return done
+
+    def _until_done(self, work: Callable[[], BatchResult]) -> bool:
+        """Work until it is done; False if the process is to stop while it has to wait."""
         start = self._monotonic()
         attempt = 0
         while True:
             try:
-                run = self._engine.run if self._proven else self._engine.run_unproven
-                result = run(records, self._shard)
+                result = work()
             except Retry as error:
                 self._metrics.stores_available.labels(self._shard).set(0)
                 self._metrics.retries.labels("batch").inc()
@@ -222,8 +298,14 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         """
         if not self._given_up:
             self._given_up = True
+            self._forget_taken()
             self._metrics.forget(self._shard)
             self._log.info("the shard is given up; what was not checkpointed is left to its next worker")
+
+    def _forget_taken(self) -> None:
+        """What was taken and not settled is another worker's."""
+        self._taken, self._taken_bytes = [], 0
+        self._engine.give_up()
 
     def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:
         """One checkpoint, tried again where that can help. False where it can wait for the next; None: not ours."""
@@ -249,8 +331,9 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
     def lease_lost(self, lease_lost_input: Any) -> None:
         """Another worker has the shard: nothing may be checkpointed."""
         self._log.info("lease lost")
-        self._engine.providers.forget_all()
         self.end_well()
+        self._forget_taken()
+        self._engine.providers.forget_all()
 
     def shard_ended(self, shard_ended_input: Any) -> None:
         """The shard is closed and all of it was delivered, and settled: only now may its children start.
@@ -260,6 +343,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         try:
             if self._given_up:
                 return  # whoever has the lease now ends the shard
+            if self._taken and not self._settle_taken():
+                self._leave_out(len(self._taken))
             if self._left_out is not None:
                 raise Fatal("the shard has ended, but records of it were left out to stop in time")
             taken = self._try_checkpoint(shard_ended_input.checkpointer.checkpoint)
@@ -275,6 +360,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
     def shutdown_requested(self, shutdown_requested_input: Any) -> None:
         """The daemon is about to stop: the last chance to checkpoint what is settled."""
         try:
+            if self._taken and not self._given_up:
+                self._settle_taken()
             self._checkpoint(shutdown_requested_input.checkpointer)
             self._log.info("shutting down")
             self.end_well()
@@ -283,7 +370,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
 
     def end_well(self) -> None:
         """Note that the process goes on its own account: no record has ended it."""
-        if not self._proven and self._shard:
+        if (self._taken or not self._proven) and self._shard:
             try:
                 self._engine.survived(self._shard)
             except Exception:  # a wish; it must not hinder the end

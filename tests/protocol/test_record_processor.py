@@ -22,6 +22,8 @@ from kcl_app.worker.record_processor import (
     SLOW_SECONDS,
     STATE_UNKNOWN,
     STOP_SECONDS,
+    TOGETHER_RECORDS,
+    TOGETHER_SECONDS,
     RecordProcessor,
 )
 from processors.envelope import Record
@@ -94,6 +96,10 @@ class ScriptedEngine:
         self.script = list(script)
         self.ran: list[tuple[list[Record], str]] = []
         self.survivals: list[str] = []
+        self.begun: list[str] = []
+        self.taken: list[list[int]] = []
+        self.settled: list[list[int]] = []
+        self.before = False
         self.providers = Memory()
 
     def run(self, records: Sequence[Record], origin: str) -> BatchResult:
@@ -107,6 +113,32 @@ class ScriptedEngine:
 
     run_unproven = run
 
+    def begin_together(self, origin: str, first: Record) -> None:
+        """Note where several deliveries that are settled together begin."""
+        self.begun.append(first.sequence_number)
+
+    def suspect(self, origin: str) -> bool:
+        """Whether a process has ended here before."""
+        return self.before
+
+    def take(self, records: Sequence[Record], origin: str) -> BatchResult:
+        """Some records that are settled later."""
+        if self.script and (error := self.script.pop(0)) is not None:
+            raise error
+        self.taken.append([int(record.sequence_number) for record in records])
+        return BatchResult(Counter(applied=len(records)))
+
+    def settle(self) -> None:
+        """What was taken."""
+        if self.script and (error := self.script.pop(0)) is not None:
+            raise error
+        self.settled.append([number for numbers in self.taken for number in numbers])
+        self.taken = []
+
+    def give_up(self) -> None:
+        """Forget what was taken."""
+        self.taken = []
+
     def survived(self, origin: str) -> None:
         """Count."""
         self.survivals.append(origin)
@@ -116,7 +148,11 @@ class Child:
     """A record processor under kclpy, fed with lines."""
 
     def __init__(
-        self, engine: ScriptedEngine | None = None, give_up_seconds: float = 100.0, first_slice: int = SLICE
+        self,
+        engine: ScriptedEngine | None = None,
+        give_up_seconds: float = 100.0,
+        first_slice: int = SLICE,
+        together_records: int = TOGETHER_RECORDS,
     ) -> None:
         self.engine = engine or ScriptedEngine()
         self.registry = CollectorRegistry()
@@ -131,6 +167,7 @@ class Child:
             monotonic=lambda: sum(self.slept),
             now=lambda: NOW,
             first_slice=first_slice,
+            together_records=together_records,
         )
         self.output, self.errors = io.StringIO(), io.StringIO()
 
@@ -529,3 +566,89 @@ def test_told_to_stop_with_nothing_under_way_it_takes_on_nothing() -> None:
     answers = child.feed(process(record(1)), {"action": "shutdownRequested"})
     assert sizes(child) == []
     assert answers[1:] == [status("processRecords"), status("shutdownRequested")]
+
+
+# Far behind -----------------------------------------------------------------------------------------------------------
+
+
+def behind(*numbers: int) -> Line:
+    """A delivery while the shard is ten minutes behind."""
+    return process(*(record(number) for number in numbers), lag=600_000)
+
+
+def test_far_behind_several_deliveries_are_settled_together_and_the_checkpoint_waits_for_them() -> None:
+    child = Child()
+    answers = child.feed(
+        INITIALIZE, behind(1), OK, behind(2, 3), behind(4), process(record(5)), OK, {"action": "leaseLost"}
+    )
+    assert answers == [
+        status("initialize"),
+        *(checkpoint(1), status("processRecords")),
+        status("processRecords"),
+        status("processRecords"),
+        *(checkpoint(5), status("processRecords")),
+        status("leaseLost"),
+    ]
+    assert [[int(one.sequence_number) for one in records] for records, _ in child.engine.ran] == [[1]]
+    assert child.engine.settled == [[2, 3, 4, 5]]
+    assert child.engine.begun == [f"{2:056d}"], "marked, in case the process ends in the middle"
+    assert child.metric("scheduling_records_total", shard=SHARD) == 5
+
+
+def test_what_is_settled_together_is_bounded_by_number_and_by_time() -> None:
+    child = Child(together_records=4)
+    child.feed(INITIALIZE, behind(1), OK, behind(2, 3), behind(4, 5), OK, behind(6))
+    assert child.engine.settled == [[2, 3, 4, 5]]
+    assert child.answers()[-3:] == [checkpoint(5), status("processRecords"), status("processRecords")]
+    late = Child()
+    late.feed(INITIALIZE, behind(1), OK, behind(2))
+    late.slept.append(TOGETHER_SECONDS + 1)
+    late.feed(behind(3), OK)
+    assert late.engine.settled == [[2, 3]]
+    assert late.answers()[-2:] == [checkpoint(3), status("processRecords")]
+
+
+def test_a_shard_taken_away_meanwhile_settles_nothing_of_what_was_taken() -> None:
+    child = Child()
+    child.feed(INITIALIZE, behind(1), OK, behind(2), {"action": "leaseLost"})
+    assert child.engine.taken == child.engine.settled == []
+    assert child.engine.survivals == [SHARD], "the mark goes: no record has ended this process"
+
+
+def test_a_process_told_to_stop_leaves_what_was_taken_to_the_next_worker() -> None:
+    child = Child()
+    child.feed(INITIALIZE, behind(1), OK, behind(2))
+    child.processor.stop_soon()
+    answers = child.feed(process(record(3)), {"action": "shutdownRequested"})
+    assert child.engine.settled == []
+    assert checkpoint(2) not in answers
+    assert checkpoint(3) not in answers
+
+
+@pytest.mark.parametrize("end", ["shutdownRequested", "shardEnded"])
+def test_what_was_taken_is_settled_before_the_last_checkpoint(end: str) -> None:
+    child = Child()
+    answers = child.feed(INITIALIZE, behind(1), OK, behind(2), {"action": end}, OK)
+    assert child.engine.settled == [[2]]
+    assert answers[-1] == status(end)
+    if end == "shutdownRequested":
+        assert answers[-2] == checkpoint(2)
+
+
+def test_an_outage_while_settling_together_is_waited_for() -> None:
+    child = Child(ScriptedEngine(None, None, None, Retry("away"), Retry("away")))
+    answers = child.feed(INITIALIZE, behind(1), OK, behind(2), process(record(3)), OK)
+    assert child.engine.settled == [[2, 3]]
+    assert answers[-2:] == [checkpoint(3), status("processRecords")]
+    assert len(child.slept) >= 2
+
+
+def test_after_a_process_that_ended_on_these_records_each_slice_is_checkpointed() -> None:
+    """Else each process would find no more than its first record done, and the one to be found would stay far."""
+    engine = ScriptedEngine()
+    engine.before = True
+    child = Child(engine)
+    child.feed(INITIALIZE, behind(1), OK, behind(2), OK, behind(3), OK)
+    assert child.engine.begun == []
+    assert child.answers().count(status("processRecords")) == 3
+    assert checkpoint(3) in child.answers()

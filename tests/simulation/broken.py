@@ -258,3 +258,16 @@ def no_transaction(patch: pytest.MonkeyPatch) -> None:
 def killers_tried_for_ever(patch: pytest.MonkeyPatch) -> None:
     """No mark of an attempt is kept."""
     patch.setattr(BatchEngine, "run_unproven", BatchEngine.run)
+
+
+def taken_is_checkpointed(patch: pytest.MonkeyPatch) -> None:
+    """What was taken is checkpointed; its spans are written with those of what comes next."""
+    settle = BatchEngine.settle
+
+    def late(self: BatchEngine) -> None:
+        before, self._unsettled = self.__dict__.get("_late"), self._unsettled
+        self.__dict__["_late"] = self._unsettled
+        self._unsettled = before or batch.Unsettled()
+        settle(self)
+
+    patch.setattr(BatchEngine, "settle", late)

@@ -116,10 +116,10 @@ def memory_is_kept(patch: pytest.MonkeyPatch) -> None:
     """What is in memory stays there, whatever a run of the engine ended with."""
     real, trim = Providers.forget_all, Providers.trim
 
-    def trimmed(self: Providers) -> None:
+    def trimmed(self: Providers, written: int) -> None:
         with patch.context() as other_days:
             other_days.setattr(Providers, "forget_all", real)
-            trim(self)
+            trim(self, written)
 
     patch.setattr(Providers, "forget_all", lambda self: None)
     patch.setattr(Providers, "trim", trimmed)

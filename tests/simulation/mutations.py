@@ -59,6 +59,14 @@ MUTATIONS = (
         runs=60,
     ),
     Mutation(
+        "taken is checkpointed",
+        "the checkpoint waits for the spans of all that was taken",
+        broken.taken_is_checkpointed,
+        "crashes",
+        first=0,
+        runs=200,
+    ),
+    Mutation(
         "not read afresh",
         "providers of impacts taken over are read afresh",
         broken_days.not_read_afresh,
