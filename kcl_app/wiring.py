@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kcl_app.engine.observing import MetricsObserver
     from kcl_app.metrics import WorkerMetrics
     from kcl_app.put import Outgoing
+    from kcl_app.stores.calls import DynamoDBCalls
     from kcl_app.stores.dynamodb import Observe
     from kcl_app.stream.reader import StreamReader
 
@@ -48,14 +49,14 @@ def clock(settings: Settings) -> Clock:
     return Clock(settings.today)
 
 
-def _client(settings: Settings, service: str, attempts: int = 3) -> Any:
+def _client(settings: Settings, service: str, attempts: int = 3, endpoint: str | None = None) -> Any:
     import boto3
     from botocore.config import Config
 
     local: dict[str, Any] = {}
     if settings.aws.endpoint_url is not None:
         local = {
-            "endpoint_url": settings.aws.endpoint_url,
+            "endpoint_url": endpoint or settings.aws.endpoint_url,
             "aws_access_key_id": LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
             "aws_secret_access_key": LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         }
@@ -79,6 +80,39 @@ def dynamodb(settings: Settings) -> DynamoDBClient:
 
     One try besides the first is for connections that were closed while they were idle; the store does the rest.
     """
+    elsewhere = settings.aws.dynamodb_endpoint_url
+    client: DynamoDBClient = _client(settings, "dynamodb", attempts=2, endpoint=elsewhere)
+    return client
+
+
+def dynamodb_calls(settings: Settings) -> DynamoDBCalls:
+    """Calls of DynamoDB with finite timeouts, for the store."""
+    import botocore.session
+
+    from kcl_app.stores import calls
+
+    aws = settings.aws
+    session = botocore.session.get_session()
+    if aws.endpoint_url is not None:
+        session.set_credentials(
+            LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"], LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+        )
+        url = aws.dynamodb_endpoint_url or aws.endpoint_url
+    else:
+        # Region, partition, FIPS, dual stack and the variables of AWS all have a say: a client knows.
+        url = session.create_client("dynamodb", region_name=aws.region).meta.endpoint_url
+    return calls.dynamodb_calls(
+        session,
+        aws.region,
+        url,
+        connect_seconds=aws.connect_timeout_seconds,
+        read_seconds=aws.read_timeout_seconds,
+        authorities=session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"),
+    )
+
+
+def kcl_dynamodb(settings: Settings) -> DynamoDBClient:
+    """As `dynamodb`, for the KCL's own tables, which stay with the stream."""
     client: DynamoDBClient = _client(settings, "dynamodb", attempts=2)
     return client
 
@@ -206,15 +240,16 @@ def store(settings: Settings, observe: Observe | None = None) -> Store:
     from kcl_app.stores.dynamodb import DynamoDBStore
     from kcl_app.stores.schemas import KNOWN, SchemaStore
 
-    tables = DynamoDBStore(dynamodb(settings), settings.tables.names(), observe)
+    tables = DynamoDBStore(dynamodb_calls(settings), settings.tables.names(), observe)
     return SchemaStore(tables, replace(KNOWN, written=settings.tables.write_schema))
 
 
 def blobs(settings: Settings) -> Blobs:
-    """The bucket for large dead letters."""
-    from kcl_app.stores.dynamodb import S3Blobs
+    """The bucket for large dead letters, which is rarely needed."""
+    from kcl_app.stores.lazy_blobs import LazyBlobs
+    from kcl_app.stores.s3 import S3Blobs
 
-    return S3Blobs(s3(settings), settings.tables.dead_letter_bucket)
+    return LazyBlobs(lambda: S3Blobs(s3(settings), settings.tables.dead_letter_bucket))
 
 
 def stream_reader(settings: Settings) -> StreamReader:

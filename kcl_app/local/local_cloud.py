@@ -22,8 +22,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from kcl_app.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 REQUIREMENTS = Path(__file__).with_name("local_cloud_requirements.txt")
 
@@ -345,6 +346,8 @@ def deploy(settings: Settings, shards: int | None = None) -> None:
                     parameters.append({"ParameterKey": "ShardCount", "UsePreviousValue": True})
                 client.update_stack(StackName=name, TemplateBody=body, Parameters=parameters)
                 _await_stack(client, name)
+        if settings.aws.dynamodb_endpoint_url is not None:
+            create_tables(wiring.dynamodb(settings), read_template(settings.local.data_template), values)
         _enable_expiry(settings, client, name)
         _check_resources(settings)
 
@@ -421,6 +424,26 @@ def _await_stack(client: CloudFormationClient, name: str) -> None:
             raise UserError(f"the stack {name} is still {status} after {DEPLOY_SECONDS:.0f} s")
         time.sleep(delay)
         delay = min(delay * 1.5, 3)
+
+
+TABLE_PARTS = ("AttributeDefinitions", "KeySchema", "BillingMode")
+
+
+def create_tables(client: DynamoDBClient, template: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Make the template's tables, as far as they are missing, in a DynamoDB that CloudFormation does not reach.
+
+    Args:
+        client: of that DynamoDB.
+        template: as `read_template` gives it.
+        names: the template's parameters, which name the tables.
+    """
+    for resource in template["Resources"].values():
+        if resource["Type"] != "AWS::DynamoDB::Table":
+            continue
+        properties = resource["Properties"]
+        name = names[properties["TableName"]["Ref"]]
+        with suppress(client.exceptions.ResourceInUseException):
+            client.create_table(TableName=name, **{part: properties[part] for part in TABLE_PARTS})
 
 
 def _enable_expiry(settings: Settings, client: CloudFormationClient, name: str) -> None:

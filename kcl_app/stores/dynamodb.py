@@ -4,40 +4,41 @@ Conditional writes go 25 to a call by BatchExecuteStatement (PartiQL): each stat
 outcome, at the write units of single writes and a fraction of their client cost. An INSERT fails on a key that is
 there and an UPDATE … WHERE on one that is not, which is just what `Put.expect` says.
 
-A write that is sent again after its answer was lost, here or within botocore, may find itself written, and is then
-told to be in conflict. That is safe, since whoever meets a conflict reads again and decides again: a revision equal to
-one's own is a replay, a document of one's own is computed once more, and a letter that is there is sent. A transaction
-is sent again with the same token (botocore adds it), so DynamoDB itself knows it.
+A write that is sent again after its answer was lost (`kcl_app.stores.calls` does once) may find itself written, and is
+then told to be in conflict. That is safe, since whoever meets a conflict reads again and decides again: a revision
+equal to one's own is a replay, a document of one's own is computed once more, and a letter that is there is sent. A
+transaction is sent again with the same token, so DynamoDB itself knows it.
 """
 
 from __future__ import annotations
 
+import json
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kcl_app import backoff
 from processors.errors import Retry
 
-from .base import Blobs, Key, Outcome, Put, Row, Store, Table, Value
+from .base import Key, Outcome, Put, Row, Store, Table
+from .calls import Calls
+from .dynamodb_json import batch, condition, only, statement, to_key, to_row, to_value
 from .recovery import BUSY, CONFLICT, code_of, is_busy, raise_if_never_sent, translated
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_s3 import S3Client
 
 STATEMENTS = 25
 """Statements of one BatchExecuteStatement call, at most."""
+CALL_BYTES = 4_000_000
+"""JSON of one BatchExecuteStatement call, at most (a single larger statement goes alone): DynamoDB takes 16 MB."""
 BATCH_GET = 100
-ATTEMPTS = 6
+ATTEMPTS = 8
 """Tries of a throttled statement before the batch as a whole waits."""
 PATIENCE_SECONDS = 60.0
-"""How long one call is tried again. With what the last try may take (botocore's two connections and two answers, at the
-limits that `aws.connect_timeout_seconds` and `aws.read_timeout_seconds` set), no call takes longer than two minutes."""
+"""How long one call is tried again. With what the last try may take (two connections and two answers, at the limits
+that `aws.connect_timeout_seconds` and `aws.read_timeout_seconds` set), no call takes longer than two minutes."""
 
 Observe = Callable[[str, str], None]
 """Told of each call: operation, and `ok`, `throttled`, `conflict` or `lost`."""
@@ -47,7 +48,7 @@ class DynamoDBStore(Store):
     """The tables in DynamoDB.
 
     Args:
-        client: with finite timeouts.
+        calls: carries out calls, with finite timeouts.
         names: table names, by `Table.setting`.
         observe: told of each call, for metrics.
         parallel: how many write calls may be under way at once.
@@ -57,14 +58,14 @@ class DynamoDBStore(Store):
 
     def __init__(
         self,
-        client: DynamoDBClient,
+        calls: Calls,
         names: Mapping[str, str],
         observe: Observe | None = None,
-        parallel: int = 4,
+        parallel: int = 8,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
+        self._calls = calls
         self._monotonic = monotonic
         self._names = {table: names[table.setting] for table in Table}
         self._observe: Observe = observe or (lambda operation, outcome: None)
@@ -87,11 +88,11 @@ class DynamoDBStore(Store):
         if between is not None:
             request["KeyConditionExpression"] += " AND sk BETWEEN :first AND :last"
             request["ExpressionAttributeValues"] |= {":first": {"S": between[0]}, ":last": {"S": between[1]}}
-        request |= _only(attributes)
+        request |= only(attributes)
         rows: list[Row] = []
         while True:
-            answer = self._call("Query", self._client.query, request)
-            rows.extend(_row(item) for item in answer["Items"])
+            answer = self._read("Query", request)
+            rows.extend(to_row(item) for item in answer["Items"])
             if not answer.get("LastEvaluatedKey"):
                 return rows
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -99,19 +100,17 @@ class DynamoDBStore(Store):
     def get(self, table: Table, keys: Collection[Key]) -> dict[Key, Row]:
         name = self._names[table]
         found: dict[Key, Row] = {}
-        pending = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in dict.fromkeys(keys)]
+        pending = [to_key(key) for key in dict.fromkeys(keys)]
         attempt = 0
         while attempt < ATTEMPTS:
             if not pending:
                 return found
             now, later = pending[:BATCH_GET], pending[BATCH_GET:]
-            answer = self._call(
-                "BatchGetItem",
-                self._client.batch_get_item,
-                {"RequestItems": {name: {"Keys": now, "ConsistentRead": True}}},
+            answer = self._read(
+                "BatchGetItem", {"RequestItems": {name: {"Keys": now, "ConsistentRead": True}}}
             )
             for item in answer["Responses"].get(name, []):
-                row = _row(item)
+                row = to_row(item)
                 found[str(row["pk"]), str(row["sk"])] = row
             left = answer.get("UnprocessedKeys", {}).get(name, {}).get("Keys", [])
             if len(left) == len(now):  # not even one: it is busy
@@ -122,35 +121,49 @@ class DynamoDBStore(Store):
 
     def scan(self, table: Table, attributes: Sequence[str] | None = None) -> Iterator[Row]:
         request: dict[str, Any] = {"TableName": self._names[table], "ConsistentRead": True}
-        request |= _only(attributes)
+        request |= only(attributes)
         while True:
-            answer = self._call("Scan", self._client.scan, request)
-            yield from (_row(item) for item in answer["Items"])
+            answer = self._read("Scan", request)
+            yield from (to_row(item) for item in answer["Items"])
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def write(self, puts: Sequence[Put]) -> list[Outcome]:
-        chunks = [puts[start : start + STATEMENTS] for start in range(0, len(puts), STATEMENTS)]
-        if len(chunks) == 1:
-            return self._write_chunk(chunks[0])
-        outcomes: list[Outcome] = []
-        futures = [self._pool.submit(self._write_chunk, chunk) for chunk in chunks]
-        # All are waited for even if one fails: no write may be under way when the batch decides again.
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        if errors:
-            raise errors[0]
-        for future in futures:
-            outcomes.extend(future.result())
-        return outcomes
+        under_way: list[Future[list[Outcome]]] = []
+        last: list[tuple[Table, str]] = []
+        try:
+            for chunk in self._chunks(puts):
+                if last:
+                    under_way.append(self._pool.submit(self._write_chunk, last))
+                last = chunk
+            of_last = self._write_chunk(last) if last else []  # by this thread, which would only wait
+        finally:
+            # All are waited for even if one fails: no write may be under way when the batch decides again.
+            wait(under_way)
+        return [outcome for future in under_way for outcome in future.result()] + of_last
 
-    def _write_chunk(self, puts: Sequence[Put]) -> list[Outcome]:
+    def _chunks(self, puts: Sequence[Put]) -> Iterator[list[tuple[Table, str]]]:
+        """The statements of each call, each with the table that it is for."""
+        chunk: list[tuple[Table, str]] = []
+        size = 0
+        for put in puts:
+            one = statement(self._names[put.table], put)
+            if chunk and (len(chunk) == STATEMENTS or size + len(one) > CALL_BYTES):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append((put.table, one))
+            size += len(one)
+        if chunk:
+            yield chunk
+
+    def _write_chunk(self, chunk: Sequence[tuple[Table, str]]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
-        pending = list(range(len(puts)))
+        pending = list(range(len(chunk)))
         for attempt in self._tries():
-            statements = [self._statement(puts[index]) for index in pending]
+            request = batch(chunk[index][1] for index in pending)
             try:
-                answer = self._client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
+                answer = self._calls("BatchExecuteStatement", request)
             except ClientError as error:
                 if is_busy(error):
                     self._observe("BatchExecuteStatement", "throttled")
@@ -161,63 +174,51 @@ class DynamoDBStore(Store):
                 raise_if_never_sent("DynamoDB", error)
                 self._observe("BatchExecuteStatement", "lost")
                 outcomes.update(dict.fromkeys(pending, Outcome.UNKNOWN))
-                return [outcomes[index] for index in range(len(puts))]
+                return [outcomes[index] for index in range(len(chunk))]
             throttled = []
             for index, response in zip(pending, answer["Responses"], strict=True):
                 problem = response.get("Error")
-                if problem is None:
-                    outcomes[index] = Outcome.APPLIED
-                elif (code := problem.get("Code", "")) in CONFLICT:
-                    outcomes[index] = Outcome.CONFLICT
-                elif code in BUSY:
+                outcome = Outcome.APPLIED if problem is None else self._outcome(chunk[index][0], problem)
+                if outcome is None:
                     throttled.append(index)
-                elif "size" in problem.get("Message", "").lower():
-                    outcomes[index] = Outcome.TOO_LARGE
                 else:
-                    where = f"a write to {self._names[puts[index].table]}"
-                    raise translated("DynamoDB", where, code)
+                    outcomes[index] = outcome
             self._observe("BatchExecuteStatement", "throttled" if throttled else "ok")
             if not throttled:
-                return [outcomes[index] for index in range(len(puts))]
+                return [outcomes[index] for index in range(len(chunk))]
             pending = throttled
             self._wait(attempt)
         if outcomes:
             # Some statements of the call were done: say so, and let those that were not be decided again. Not as
             # conflicts, which would say that there is a row.
-            return [outcomes.get(index, Outcome.UNKNOWN) for index in range(len(puts))]
+            return [outcomes.get(index, Outcome.UNKNOWN) for index in range(len(chunk))]
         raise Retry("DynamoDB throttles writes (BatchExecuteStatement)")
 
-    def _statement(self, put: Put) -> dict[str, Any]:
-        name = self._names[put.table]
-        if put.expect is None:
-            fields = ", ".join(f"'{column}': ?" for column in put.row)
-            return {
-                "Statement": f'INSERT INTO "{name}" VALUE {{{fields}}}',
-                "Parameters": [_value(value) for value in put.row.values()],
-            }
-        columns = [column for column in put.row if column not in ("pk", "sk")]
-        sets = " ".join(f'SET "{column}"=?' for column in columns)
-        return {
-            "Statement": f'UPDATE "{name}" {sets} WHERE "pk"=? AND "sk"=? AND "{put.table.version}"=?',
-            "Parameters": [_value(put.row[column]) for column in columns]
-            + [{"S": put.key[0]}, {"S": put.key[1]}, {"S": put.expect}],
-        }
+    def _outcome(self, table: Table, problem: Mapping[str, Any]) -> Outcome | None:
+        """What a statement's own error comes to; None: it was throttled.
+
+        Raises:
+            Exception: that of an error which is no outcome.
+        """
+        code = problem.get("Code", "")
+        if code in CONFLICT:
+            return Outcome.CONFLICT
+        if code in BUSY:
+            return None
+        if "size" in problem.get("Message", "").lower():
+            return Outcome.TOO_LARGE
+        raise translated("DynamoDB", f"a write to {self._names[table]}", code)
 
     def transact(self, puts: Sequence[Put]) -> Outcome:
         items = []
         for put in puts:
-            condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-            if put.expect is not None:
-                condition = {
-                    "ConditionExpression": "#v = :v",
-                    "ExpressionAttributeNames": {"#v": put.table.version},
-                    "ExpressionAttributeValues": {":v": {"S": put.expect}},
-                }
-            item = {name: _value(value) for name, value in put.row.items()}
-            items.append({"Put": {"TableName": self._names[put.table], "Item": item, **condition}})
+            item = {name: to_value(value) for name, value in put.row.items()}
+            expected = condition(put.table.version, put.expect)
+            items.append({"Put": {"TableName": self._names[put.table], "Item": item, **expected}})
         for attempt in self._tries():
             try:
-                self._client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
+                request = {"TransactItems": items, "ClientRequestToken": str(uuid.uuid4())}
+                self._calls("TransactWriteItems", json.dumps(request).encode())
             except ClientError as error:
                 code = code_of(error)
                 if code == "TransactionCanceledException":
@@ -248,14 +249,12 @@ class DynamoDBStore(Store):
     def delete(self, table: Table, key: Key, expect: str) -> Outcome:
         request: dict[str, Any] = {
             "TableName": self._names[table],
-            "Key": {"pk": {"S": key[0]}, "sk": {"S": key[1]}},
-            "ConditionExpression": "#v = :v",
-            "ExpressionAttributeNames": {"#v": table.version},
-            "ExpressionAttributeValues": {":v": {"S": expect}},
+            "Key": to_key(key),
+            **condition(table.version, expect),
         }
         for attempt in self._tries():
             try:
-                self._client.delete_item(**request)
+                self._calls("DeleteItem", json.dumps(request).encode())
             except ClientError as error:
                 code = code_of(error)
                 if code in CONFLICT:
@@ -275,11 +274,11 @@ class DynamoDBStore(Store):
                 return Outcome.APPLIED
         raise Retry("DynamoDB throttles writes (DeleteItem)")
 
-    def _call(self, operation: str, function: Callable[..., Any], request: dict[str, Any]) -> Any:
+    def _read(self, operation: str, request: dict[str, Any]) -> Any:
         """A read, tried again while it is throttled."""
         for attempt in self._tries():
             try:
-                answer = function(**request)
+                answer = self._calls(operation, json.dumps(request).encode())
             except ClientError as error:
                 if not is_busy(error):
                     tables = ", ".join(
@@ -308,72 +307,3 @@ class DynamoDBStore(Store):
     def _wait(self, attempt: int) -> None:
         """Exponential backoff with full jitter, 50 ms to 3 s."""
         self._sleep(backoff.pause(attempt, 3.0, base=0.05, least=0.0))
-
-
-class S3Blobs(Blobs):
-    """Blobs in an S3 bucket.
-
-    Args:
-        client: with finite timeouts.
-        bucket: its name.
-    """
-
-    def __init__(self, client: S3Client, bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
-
-    def put(self, key: str, data: bytes) -> None:
-        with self._translated("take a dead letter"):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
-
-    def get(self, key: str) -> bytes | None:
-        with self._translated("give a dead letter"):
-            try:
-                data: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except ClientError as error:
-                if code_of(error) == "NoSuchKey":
-                    return None
-                raise
-            return data
-
-    def delete(self, key: str) -> None:
-        with self._translated("delete a dead letter"):
-            self._client.delete_object(Bucket=self._bucket, Key=key)
-
-    @contextmanager
-    def _translated(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            raise translated(f"S3 bucket {self._bucket}", f"to {what}", code_of(error)) from error
-        except BotoCoreError as error:
-            raise_if_never_sent("S3", error)
-            raise Retry(f"S3 cannot be reached ({type(error).__name__})") from error
-
-
-def _only(attributes: Sequence[str] | None) -> dict[str, Any]:
-    """What a read is asked for no more than these attributes with."""
-    if attributes is None:
-        return {}
-    return {
-        "ProjectionExpression": ", ".join(f"#{index}" for index in range(len(attributes))),
-        "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(attributes)},
-    }
-
-
-def _value(value: Value) -> dict[str, Any]:
-    if value is None:
-        return {"NULL": True}
-    return {"S": value} if isinstance(value, str) else {"N": str(value)}
-
-
-def _row(item: Mapping[str, Any]) -> Row:
-    row: Row = {}
-    for name, typed in item.items():
-        if "S" in typed:
-            row[name] = typed["S"]
-        elif "N" in typed:
-            row[name] = int(typed["N"])
-        else:
-            row[name] = None
-    return row

@@ -6,6 +6,7 @@ protocol and pointed at standard error, so that no plugin, library or stray `pri
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TextIO
@@ -20,9 +21,18 @@ def shield_stdout() -> TextIO:
     return os.fdopen(protocol, "w", encoding="utf-8", newline="\n")
 
 
+def settle_memory() -> None:
+    """Leave what the start has made, and has not let go, out of all collections to come: it stays for good."""
+    gc.collect()  # a client that was only asked for its endpoint would be kept for ever
+    gc.freeze()
+    gc.enable()
+
+
 def main() -> int:
     """Serve one shard until the daemon closes standard input."""
     protocol = shield_stdout()
+    # What is imported stays: going through it again and again while it comes would only take time.
+    gc.disable()
     # The Java process says when to stop; a signal to the whole group must not end a child in the middle of a batch.
     import signal
 
@@ -57,6 +67,7 @@ def main() -> int:
         configure(LogSettings(format="json"), logged, seal=seal)
         get_logger().error("the child cannot start", why=str(error))
         return STATE_UNKNOWN
+    settle_memory()
     give_up_seconds = settings.worker.child_timeout_seconds * 0.8
     processor = RecordProcessor(engine, metrics, give_up_seconds)
     # The daemon's end is no fault of the record that is under way.

@@ -32,7 +32,7 @@ def release(settings: Settings, worker_id: str) -> bool:
         Whether the lock was this worker's, and is free now.
     """
     # What ended the worker may be the network.
-    dynamodb = wiring.dynamodb(quick(settings))
+    dynamodb = wiring.kcl_dynamodb(quick(settings))
     try:
         dynamodb.delete_item(
             TableName=f"{settings.stream.application}-CoordinatorState",

@@ -9,8 +9,8 @@ import pytest
 from moto import mock_aws
 
 from kcl_app.stores.base import Blobs
-from kcl_app.stores.dynamodb import S3Blobs
 from kcl_app.stores.memory import MemoryBlobs
+from kcl_app.stores.s3 import S3Blobs
 from processors.errors import Fatal
 
 BUCKET = "letters"

@@ -6,6 +6,7 @@ a package of its own and takes an UPDATE whose condition does not hold for a suc
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ from kcl_app import wiring
 from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.settings import Settings, load
 from kcl_app.stores.base import Outcome, Put, Row, Store, Table
-from kcl_app.stores.dynamodb import ATTEMPTS, DynamoDBStore, S3Blobs
+from kcl_app.stores.dynamodb import ATTEMPTS, CALL_BYTES, DynamoDBStore
 from kcl_app.stores.memory import MemoryStore
+from kcl_app.stores.s3 import S3Blobs
 from processors.errors import Fatal, Retry
 
 APPLIED, CONFLICT, UNKNOWN, TOO_LARGE = Outcome.APPLIED, Outcome.CONFLICT, Outcome.UNKNOWN, Outcome.TOO_LARGE
@@ -195,11 +197,14 @@ def test_values_come_back_as_they_were(store: Store, pk: str) -> None:
         "minus": -1,
         "empty": "",
         "text": "Zoë \U0001f600 'x' \"y\" ? \\ \n",
+        "control": "\x00\x1f\x7f\u2028\r\t",
+        "long": "é" * 50_000,
+        "word select": "name",
     }
     store.write(
         [
             put(pk, "insert", "1", **row),
-            put(pk, "update", "1", n="", zero=1, big=1, minus=1, empty=None, text=""),
+            put(pk, "update", "1", n="", zero=1, big=1, minus=1, empty=None, text="", control=1),
         ]
     )
     store.write([put(pk, "update", "2", "1", **row)])
@@ -295,8 +300,10 @@ class FakeClient:
             raise answer
         return answer
 
-    batch_execute_statement = transact_write_items = query = scan = batch_get_item = _answer
-    delete_item = put_object = get_object = delete_object = _answer
+    put_object = get_object = delete_object = _answer
+
+    def __call__(self, operation: str, body: bytes) -> Any:
+        return self._answer(**json.loads(body))
 
 
 class Fake:
@@ -308,7 +315,7 @@ class Fake:
         self.seen: list[tuple[str, str]] = []
         names = {table.setting: table.setting for table in Table}
         self.store = DynamoDBStore(
-            cast(Any, self.client), names, lambda *what: self.seen.append(what), sleep=self.slept.append
+            self.client, names, lambda *what: self.seen.append(what), sleep=self.slept.append
         )
 
     def keys(self, call: int) -> list[str]:
@@ -519,3 +526,24 @@ def test_a_bucket_that_cannot_take_a_letter(error: Exception, raised: type[Excep
     for call in tries:
         with pytest.raises(raised):
             call()
+
+
+def test_a_call_is_not_larger_than_dynamodb_takes() -> None:
+    """Fewer than 25 rows go together where they are large; one that is too large goes alone, for DynamoDB to say so."""
+    sizes = [CALL_BYTES // 3] * 4 + [CALL_BYTES * 2, 10, 10]
+
+    class Sized:
+        def __init__(self) -> None:
+            self.calls: list[int] = []
+
+        def __call__(self, operation: str, body: bytes) -> Any:
+            number = len(json.loads(body)["Statements"])
+            assert number == 1 or len(body) < CALL_BYTES + 1000
+            self.calls.append(number)
+            return responses(*[OK] * number)
+
+    sized = Sized()
+    store = DynamoDBStore(sized, {table.setting: table.setting for table in Table})
+    puts = [put("p", f"sk-{place}", "1", body="x" * size) for place, size in enumerate(sizes)]
+    assert store.write(puts) == [APPLIED] * 7
+    assert sorted(sized.calls) == [1, 2, 2, 2]

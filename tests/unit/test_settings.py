@@ -179,6 +179,19 @@ def test_an_endpoint_must_be_a_url(url: str, config: Path) -> None:
     assert "aws.endpoint_url must be a URL" in mistake(config)
 
 
+def test_another_dynamodb_is_a_url_beside_the_local_cloud(config: Path) -> None:
+    cloud, elsewhere = "http://127.0.0.1:4566", "http://127.0.0.1:8000"
+    config.write_text(f'[aws]\nendpoint_url = "{cloud}"\ndynamodb_endpoint_url = "{elsewhere}"\n')
+    settings = load(config)
+    assert wiring.dynamodb(settings).meta.endpoint_url == elsewhere
+    assert wiring.kcl_dynamodb(settings).meta.endpoint_url == cloud
+    assert wiring.kinesis(settings).meta.endpoint_url == cloud
+    config.write_text(f'[aws]\ndynamodb_endpoint_url = "{elsewhere}"\n')
+    assert "aws.dynamodb_endpoint_url needs aws.endpoint_url" in mistake(config)
+    config.write_text(f'[aws]\nendpoint_url = "{cloud}"\ndynamodb_endpoint_url = "{MARKER}"\n')
+    assert "aws.dynamodb_endpoint_url must be a URL" in mistake(config)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "gone.toml"
     assert mistake(gone) == f"cannot read {gone}: No such file or directory"
