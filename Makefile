@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test lint demo clean
+.PHONY: install test lint demo clean bench bench-growth bench-memory
 
 install: $(STAMP)
 
@@ -25,6 +25,18 @@ lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Such as: make bench LOADS=burst,trickle SCALE=0.1 JSON=figures.json; BENCH=--help shows all options.
+bench: install
+	$(BIN)/python -m benchmarks.run $(if $(LOADS),--loads $(LOADS)) $(if $(SIDES),--sides $(SIDES)) \
+		$(if $(SCALE),--scale $(SCALE)) $(if $(STORE),--store $(STORE)) $(if $(JSON),--json $(JSON)) $(BENCH)
+
+# How the cost of an event, and a child's memory, grow. Such as: make bench-growth JSON=growth.json PNG=growth.png
+bench-growth: install
+	$(BIN)/python -m benchmarks.growth $(if $(JSON),--json $(JSON)) $(if $(PNG),--png $(PNG)) $(GROWTH)
+
+bench-memory: install
+	$(BIN)/python -m benchmarks.growth_memory $(if $(JSON),--json $(JSON)) $(MEMORY)
 
 # KEEP=1 leaves everything running.
 demo: install

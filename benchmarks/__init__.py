@@ -1,0 +1,1 @@
+"""What the system costs: measured by `make bench` and its sisters, never inside the tests."""
