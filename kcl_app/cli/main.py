@@ -15,6 +15,7 @@ from kcl_app.cli import (
     dead_letters,
     demo,
     local,
+    plan,
     put,
     recompute,
     replay,
@@ -66,6 +67,7 @@ app.command("advance-horizon")(advance_horizon.advance_horizon)
 app.add_typer(dead_letters.app)
 app.command("recompute")(recompute.recompute)
 app.command("replay")(replay.replay)
+app.command("plan")(plan.plan)
 
 
 def _say(line: str) -> None:
