@@ -20,8 +20,9 @@ POLL_SECONDS = 0.1
 SETTING_UP_SECONDS = 2.0
 """How long a daemon that has set up nothing yet may take to end: it holds no shard, and would wait out its grace."""
 IDLE_SECONDS = 5.0
-"""How long a daemon that was asked to stop may run on without a child. It has nothing left to checkpoint; but the KCL
-waits its whole grace for shards that it was given and has not begun, as those that wait for their parents."""
+"""How long a daemon that was asked to stop may run on without the children that it had. They have checkpointed; but the
+KCL waits its whole grace for shards that it was given and has not begun, as those that wait for their parents. Where no
+other worker lives it even takes the shards anew that it has just let go, and starts children for them."""
 YOUNG_SECONDS = 5.0
 LAST_RESORT_SECONDS = 15.0
 """After the grace: what may take this long at most is killing, counting and saying so."""
@@ -91,7 +92,7 @@ class Ending:
         if not self._output.initialized and seconds > SETTING_UP_SECONDS:
             self._jvm.kill()
         elif self._signals and self._idle():
-            self._log.info("no child is left, so the daemon is not waited for")
+            self._log.info("no child that was asked is left, so the daemon is not waited for")
             self.cut_off = True
             self._jvm.kill()
         elif seconds > self._grace_seconds:
@@ -105,6 +106,7 @@ class Ending:
         if self._output.child_failed:
             self._log.warning("a child has failed, so the daemon ends", why=self._output.hint())
         elif self._signals:
+            self._left = self._children()
             self._tell_children()
             self._jvm.terminate()
             self._log.info("stopping", grace_seconds=self._grace_seconds)
@@ -125,8 +127,8 @@ class Ending:
                     os.kill(one.pid, signal.SIGTERM)
 
     def _idle(self) -> bool:
-        """Whether there has been no child for a while."""
-        if self._children():
+        """Whether there has been no child for a while that was there when the end began."""
+        if not self._nobody_left():
             self._idle_since = None
             return False
         self._idle_since = self._idle_since or time.monotonic()
@@ -136,7 +138,7 @@ class Ending:
         return [one for one in processes.observe(self._jvm.pid) if one.kind == processes.CHILD]
 
     def _nobody_left(self) -> bool:
-        """Whether the children that there were when one failed have all ended."""
+        """Whether the children that there were when one failed, or the signal came, have all ended."""
         living = self._children()
         if self._left is None:
             self._left = living

@@ -67,6 +67,27 @@ def test_a_daemon_without_children_is_not_waited_for(
     assert process.returncode == -signal.SIGKILL
 
 
+def test_a_child_that_is_started_after_the_signal_is_not_waited_for(
+    started: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no other worker lives, the KCL takes the shards anew that it has just let go."""
+    monkeypatch.setattr(ending, "IDLE_SECONDS", 0.2)
+    process = daemon(started, "with a child")
+    end = end_of(process, 30)
+    (child,) = (one for one in processes.observe(process.pid) if one.kind == processes.CHILD)
+    real, seen = processes.observe, []
+
+    def observe(pid: int) -> list[processes.Usage]:
+        """The child there is was started only after the signal: it is not seen at first."""
+        seen.append(pid)
+        return [one for one in real(pid) if one.pid != child.pid or len(seen) > 2]
+
+    monkeypatch.setattr(processes, "observe", observe)
+    end.wait([])
+    assert end.cut_off
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_daemon_whose_child_is_at_work_has_its_whole_grace(
     started: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
