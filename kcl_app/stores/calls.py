@@ -1,8 +1,8 @@
 """Calls of DynamoDB: a signed request out, the parsed answer back, errors as botocore raises them.
 
-botocore resolves and renews the credentials, knows the endpoint, and makes the connections where a proxy is set. Its
-machinery round a call is left out: validation, serialising and parsing by the service's model, hooks and endpoint rules
-cost more than all else that a batch does. So nothing mends a clock that is wrong: DynamoDB refuses the signature.
+botocore resolves and renews the credentials, knows the endpoint, signs, and makes the connections where a proxy is set.
+Its machinery round a call is left out: validation, serialising and parsing by the service's model, hooks and endpoint
+rules cost more than all else that a batch does. So nothing mends a clock that is wrong: DynamoDB refuses the signature.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import json
 import ssl
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     ChecksumError,
     ClientError,
     ConnectionClosedError,
+    CredentialRetrievalError,
     HTTPClientError,
+    NoCredentialsError,
 )
 from botocore.exceptions import ConnectionError as NotConnectedError
 from botocore.httpsession import URLLib3Session, get_cert_path
@@ -27,13 +30,15 @@ from botocore.utils import get_environ_proxies
 
 from kcl_app import backoff
 
-from .connections import Answer, Connections, Headers, Place, Poster
-from .signing import Signer
+from .connections import Answer, Connections, Place, Poster
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from botocore.session import Session
 
+SERVICE = "dynamodb"
 TARGET = "DynamoDB_20120810"
+CONTENT_TYPE = "application/x-amz-json-1.0"
 KEPT_CONNECTIONS = 16
 
 
@@ -64,17 +69,27 @@ class DynamoDBCalls(Calls):
 
     Args:
         poster: sends requests.
-        signer: signs them.
+        place: where they go.
+        region: of DynamoDB.
+        credentials: who asks now; None: nobody. botocore resolves and renews them.
         user_agent: how we name ourselves.
         sleep: waits between the two tries, in seconds.
     """
 
     def __init__(
-        self, poster: Poster, signer: Signer, user_agent: str, sleep: Callable[[float], None] = time.sleep
+        self,
+        poster: Poster,
+        place: Place,
+        region: str,
+        credentials: Callable[[], Credentials | None],
+        user_agent: str,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._poster = poster
-        self._signer = signer
-        self._user_agent = ("User-Agent", user_agent)
+        self._url = place.url
+        self._region = region
+        self._credentials = credentials
+        self._user_agent = user_agent
         self._sleep = sleep
 
     def __call__(self, operation: str, body: bytes) -> Any:
@@ -86,9 +101,7 @@ class DynamoDBCalls(Calls):
         return self._try(operation, body)
 
     def _try(self, operation: str, body: bytes) -> Any:
-        headers = self._signer.headers(f"{TARGET}.{operation}", body)
-        headers.append(self._user_agent)
-        answer = self._poster.post(headers, body)
+        answer = self._poster.post(self._headers(operation, body), body)
         if (told := answer.headers.get("x-amz-crc32")) is not None and told != str(zlib.crc32(answer.body)):
             raise ChecksumError(
                 checksum_type="crc32", expected_checksum=told, actual_checksum=str(zlib.crc32(answer.body))
@@ -99,6 +112,27 @@ class DynamoDBCalls(Calls):
             return json.loads(answer.body)
         except ValueError as error:
             raise HTTPClientError(error=ValueError("the answer is not JSON")) from error
+
+    def _headers(self, operation: str, body: bytes) -> dict[str, str]:
+        """The headers of a request, the signature among them."""
+        credentials = self._credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        who = credentials.get_frozen_credentials()
+        if not who.access_key or not who.secret_key:
+            raise NoCredentialsError
+        if not f"{who.access_key}{who.token or ''}".isprintable():
+            raise CredentialRetrievalError(
+                provider=credentials.method, error_msg="a key or token has a line break in it"
+            )
+        headers = {
+            "Content-Type": CONTENT_TYPE,
+            "X-Amz-Target": f"{TARGET}.{operation}",
+            "User-Agent": self._user_agent,
+        }
+        request = AWSRequest("POST", self._url, headers, body)
+        SigV4Auth(who, SERVICE, self._region).add_auth(request)
+        return dict(request.headers.items())
 
 
 def _error(operation: str, answer: Answer) -> ClientError:
@@ -130,7 +164,7 @@ class BotocorePoster(Poster):
         self._place = place
         self._session = session
 
-    def post(self, headers: Headers, body: bytes) -> Answer:
+    def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
         asked = AWSRequest("POST", self._place.url, dict(headers), body).prepare()
         answered = self._session.send(asked)
         fields = {name.lower(): value for name, value in answered.headers.items()}
@@ -174,5 +208,4 @@ def dynamodb_calls(
             trust=ssl.create_default_context(cafile=get_cert_path(verify)) if place.secure else None,
             keep=KEPT_CONNECTIONS,
         )
-    signer = Signer(session.get_credentials, "dynamodb", region, place, time.time)
-    return DynamoDBCalls(poster, signer, session.user_agent())
+    return DynamoDBCalls(poster, place, region, session.get_credentials, session.user_agent())

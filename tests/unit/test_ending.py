@@ -84,6 +84,7 @@ def test_a_child_that_is_started_after_the_signal_is_not_waited_for(
 
     monkeypatch.setattr(processes, "observe", observe)
     end.wait([])
+    os.kill(child.pid, signal.SIGKILL)
     assert end.cut_off
     assert process.returncode == -signal.SIGKILL
 
