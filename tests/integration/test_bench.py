@@ -47,7 +47,8 @@ def test_all_sides_run_and_leave_nothing_behind(
     for side, found in sides.items():
         assert set(found) >= FIGURES
         assert found["events"] > 0
-        assert found["python_cpu_us_per_event"] > 0, side
+        if side != "null":  # which takes less for so few than the system's clock of CPU time can tell
+            assert found["python_cpu_us_per_event"] > 0, side
     assert sides["ours"]["probes_seen"] == sides["ours"]["probes"] > 0
     assert sides["null"]["p99_s"] is None
     assert not list(tmp_path.glob("kcl-app-bench-*"))
