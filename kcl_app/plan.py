@@ -39,9 +39,9 @@ def _given(unit: str, what: str) -> Any:
 class Measured:
     """What one event, one provider and one process cost. The one place to put in new figures."""
 
-    # make bench, load trickle
+    # make bench-growth: providers in memory; make bench, load burst: the JVM
     python_us: float = _number(450, "µs", "Python CPU of an event whose provider is in memory", MEASURED)
-    jvm_us: float = _number(34, "µs", "JVM CPU of an event", MEASURED)
+    jvm_us: float = _number(100, "µs", "JVM CPU of an event", MEASURED)
     write_units: float = _number(3.2, "WRU", "written for an event", MEASURED)
     read_units: float = _number(0.1, "RRU", "read for an event whose provider is in memory", MEASURED)
     # make bench-growth: providers past the default bound, and 5,000 items past it
@@ -50,9 +50,9 @@ class Measured:
     # make bench-memory: at the start, and what grows with the items in memory
     child_mb: float = _number(83, "MB", "a Python child with no items in memory", MEASURED)
     item_kb: float = _number(3.4, "kB", "one item in a child's memory", MEASURED)
-    # make bench: the JVM with its supervisor, and what grows with the shards
-    jvm_mb: float = _number(300, "MB", "the JVM and the supervisor", MEASURED)
-    jvm_shard_mb: float = _number(60, "MB", "the JVM's heap for each shard", MEASURED)
+    # a JVM with four shards takes some 200 to 250 MB resident; its heap grows with what it reads ahead
+    jvm_mb: float = _number(300, "MB", "the JVM and the supervisor", ASSUMED)
+    jvm_shard_mb: float = _number(60, "MB", "the JVM's heap for each shard", ASSUMED)
     # rows of `kcl-app simulate` as DynamoDB counts them
     item_bytes: int = _number(511, "B", "row of an item's copy", MEASURED)
     owner_bytes: int = _number(327, "B", "row of an item's owner record", MEASURED)
