@@ -183,17 +183,22 @@ class PluginHost:
         if loaded is None:
             raise Reject("unknown_emr", "no installed plugin computes this provider's spans")
         context = self._ready(provider.tenant, provider.emr, loaded, zone)
-        # What the source has calculated itself is the answer as it is, even where its idea of the day is another.
-        given = any(
-            isinstance(item.body, Availability) and item.body.counts and item.body.date == day
-            for item in items
-        )
-        within = None if given else times.day_intervals(zone, day)
-        ours = type(loaded.plugin).spans is StandardEnginePlugin.spans  # and need no check
+
+        def check(spans: Any) -> tuple[Span, ...]:
+            if type(loaded.plugin).spans is StandardEnginePlugin.spans:  # ours
+                answer: tuple[Span, ...] = spans
+                return answer
+            # What the source has calculated itself is the answer as it is, even where its idea of the day is another.
+            given = any(
+                isinstance(item.body, Availability) and item.body.counts and item.body.date == day
+                for item in items
+            )
+            return checked_spans(spans, None if given else times.day_intervals(zone, day))
+
         return self._calls.make(
             Call(loaded.name, "spans", provider.tenant, provider.provider),
             lambda: loaded.plugin.spans(day, items, context),
-            (lambda spans: spans) if ours else (lambda spans: checked_spans(spans, within)),
+            check,
             _bounded,
         )
 

@@ -7,7 +7,7 @@ they are merged or widened they only grow: recomputing a day too many is safe, a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -61,38 +61,35 @@ class Change:
 
 def touched_by(change: Change) -> list[Touched]:
     """What the standard rules can let a change touch: the item's old and its new time."""
-    found: list[Touched] = []
-    for item in (change.old, change.new):
-        if item is None or not item.body.counts:
-            continue
-        if isinstance(item.body, WorkingHours):
-            found.append(_effective(item.body))
-        elif (hull := item.body.hull()) is None:
-            found.append(EVERY_DAY)
-        elif hull[0] < hull[1]:
-            found.append(Instants(times.moment(hull[0]), times.moment(hull[1])))
-    return found
+    return [
+        Instants(times.moment(one[0]), times.moment(one[1])) if isinstance(one, tuple) else one
+        for one in _touches(change)
+    ]
 
 
 def intervals_touched(change: Change) -> tuple[Interval, ...] | None:
-    """`touched_by` as instants; None for every day."""
+    """`touched_by` as instants; None for every day. The same as `intervals_of` makes of it, at less cost."""
     found: list[Interval] = []
+    for one in _touches(change):
+        if isinstance(one, EveryDay):
+            return ALL
+        found.append(times.hull_of_dates(one.first, one.last) if isinstance(one, LocalDates) else one)
+    return tuple(found)
+
+
+def _touches(change: Change) -> Iterator[Interval | LocalDates | EveryDay]:
     for item in (change.old, change.new):
         if item is None or not item.body.counts:
             continue
         if isinstance(item.body, WorkingHours):
-            touched = _effective(item.body)
-            if not isinstance(touched, LocalDates):
-                return ALL
-            found.append(times.hull_of_dates(touched.first, touched.last))
+            yield _effective(item.body)
         elif (hull := item.body.hull()) is None:
-            return ALL
+            yield EVERY_DAY
         elif hull[0] < hull[1]:
-            found.append(hull)
-    return tuple(found)
+            yield hull
 
 
-def _effective(body: WorkingHours) -> Touched:
+def _effective(body: WorkingHours) -> LocalDates | EveryDay:
     low, high = body.effective_from, body.effective_until
     if low is None or high is None or low.year <= times.FIRST_YEAR or high.year >= times.LAST_YEAR:
         return EVERY_DAY

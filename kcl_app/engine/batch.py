@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -30,7 +30,7 @@ from kcl_app.engine.upserting import Upserted, Upserter
 from kcl_app.logs import get_logger
 from kcl_app.stores.base import Blobs, Store
 from processors.decoding import Decoded, Rejected, coalesce, decode, providers_named
-from processors.envelope import Limits, Record, read_event
+from processors.envelope import Event, Limits, Record, read_event
 from processors.errors import Fatal, Reject, Retry
 from processors.keys import ItemKey, ProviderKey
 from processors.revisions import Revision
@@ -189,14 +189,12 @@ class BatchEngine:
             Retry: a store cannot be used now; settle again.
             Fatal: state is unknown; the process must end.
         """
-        with self._forgetting():
-            try:
-                self._settle(self._unsettled)
-            except (Retry, Fatal):
-                raise
-            except Exception:
-                self.providers.forget_all()
-                self._settle_one_by_one(self._unsettled)
+        try:
+            self._settle(self._unsettled)
+        except (Retry, Fatal):
+            raise
+        except Exception:
+            self._settle_one_by_one(self._unsettled)
         self._unsettled = Unsettled()
 
     def give_up(self) -> None:
@@ -206,16 +204,15 @@ class BatchEngine:
     def _bisecting(
         self, run: Callable[[Sequence[Record], str], BatchResult], records: Sequence[Record], origin: str
     ) -> BatchResult:
-        with self._forgetting():
-            try:
+        try:
+            with self._forgetting():
                 return run(records, origin)
-            except (Retry, Fatal):
-                raise
-            except Exception as error:
-                self.providers.forget_all()
-                if len(records) == 1:
-                    return self._poison(records[0], origin, error)
-                self._observer.bisected()
+        except (Retry, Fatal):
+            raise
+        except Exception as error:
+            if len(records) == 1:
+                return self._poison(records[0], origin, error)
+            self._observer.bisected()
         result = BatchResult()
         middle = len(records) // 2
         for half in (records[:middle], records[middle:]):
@@ -306,11 +303,10 @@ class BatchEngine:
         return self._result(decoded, rejected, upserted, len(unsettled.work)), unsettled
 
     def _settle(self, unsettled: Unsettled) -> None:
-        with self._timed("settle"):  # 5, 6 (and 7 for provider-days that fail)
+        with self._timed("settle"), self._forgetting():  # 5, 6 (and 7 for provider-days that fail)
             self.settler.run(unsettled.work)
             self.providers.settle(unsettled.items)
-            for key, letter in unsettled.newer:
-                self.settler.distrust(key, letter, self._yesterday())
+            self._distrust(unsettled.newer)
         self.providers.trim(0)
 
     def _settle_one_by_one(self, unsettled: Unsettled) -> None:
@@ -318,24 +314,21 @@ class BatchEngine:
         failed = False
         for key, work in unsettled.work.items():
             try:
-                self.settler.run({key: work})
+                with self._forgetting():
+                    self.settler.run({key: work})
             except (Retry, Fatal):
                 raise
             except Exception as error:
                 failed = True
-                self.providers.forget_all()
-                source = work.source
-                letter = Letter(
-                    "processing_failed",
-                    f"the engine raised {type(error).__name__}",
-                    work.origin,
-                    source.record if source else None,
-                    source.event if source else None,
-                )
+                record, event = (work.source.record, work.source.event) if work.source else (None, None)
+                letter = _failure(error, work.origin, record, event)
                 self._give_up(letter, lambda key=key: [key])  # type: ignore[misc]
         if not failed:  # else whatever changes these items next still takes over their impacts
             self.providers.settle(unsettled.items)
-        for key, letter in unsettled.newer:
+        self._distrust(unsettled.newer)
+
+    def _distrust(self, providers: Iterable[tuple[ProviderKey, Letter]]) -> None:
+        for key, letter in providers:
             self.settler.distrust(key, letter, self._yesterday())
 
     def _decode(self, records: Sequence[Record]) -> tuple[list[Decoded], list[Rejected]]:
@@ -412,9 +405,7 @@ class BatchEngine:
         with suppress(Exception):  # then it changed nothing
             decoded, rejected = self._decode([record])
             event = decoded[0].event if decoded else rejected[0].event
-        letter = Letter(
-            "processing_failed", f"the engine raised {type(error).__name__}", origin, record, event
-        )
+        letter = _failure(error, origin, record, event)
         return self._give_up(letter, lambda: self.upserter.holders(decoded))
 
     def _killer(self, record: Record, origin: str) -> BatchResult:
@@ -433,8 +424,7 @@ class BatchEngine:
         self._observer.dead_letter(letter.reason)
         self._log_letter(letter)
         try:
-            for key in sorted(providers()):
-                self.settler.distrust(key, letter, self._yesterday())
+            self._distrust((key, letter) for key in sorted(providers()))
         except (Retry, Fatal):
             raise
         except Exception:  # what the engine fails on may be a row of these providers: the shard must go on
@@ -470,6 +460,11 @@ class BatchEngine:
         start = time.perf_counter()
         yield
         self._step(name, time.perf_counter() - start)
+
+
+def _failure(error: Exception, origin: str, record: Record | None, event: Event | None) -> Letter:
+    """The letter of a record, or of a provider's days, on which the engine itself failed."""
+    return Letter("processing_failed", f"the engine raised {type(error).__name__}", origin, record, event)
 
 
 def _tenant(letter: Letter) -> str | None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, NoReturn, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol, Self
 
 from amazon_kclpy.checkpoint_error import CheckpointError
 from amazon_kclpy.v3.processor import RecordProcessorBase
@@ -57,6 +57,25 @@ class Checkpointer(Protocol):
         """Ask the daemon to store a checkpoint."""
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What is told of records once they are settled: their data need not be kept for it."""
+
+    arrivals: list[float] = field(default_factory=list)
+    size: int = 0
+    last: tuple[str, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.arrivals)
+
+    def add(self, records: Sequence[Record]) -> Self:
+        """Add records, at least one; in the order of their shard."""
+        self.arrivals += [record.arrival for record in records]
+        self.size += sum(len(record.data) for record in records)
+        self.last = (records[-1].sequence_number, records[-1].sub_sequence_number)
+        return self
+
+
 class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
     """Processes one shard.
 
@@ -99,8 +118,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._slice = first_slice
         self._behind_seconds = behind_seconds
         self._together_records = together_records
-        self._taken: list[Record] = []  # without their data: taken, and not settled yet
-        self._taken_bytes = 0
+        self._taken = _Tally()  # and not settled yet
         self._taken_since = 0.0
         self._careful = 0  # records to come that are settled slice by slice
         self._stopping = False
@@ -181,7 +199,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             return False
         else:
             self._careful -= len(records)
-            self._count(records, sum(len(record.data) for record in records))
+            self._count(_Tally().add(records))
         seconds = self._monotonic() - start
         if seconds > SLOW_SECONDS:
             self._slice = max(1, len(records) // 2)
@@ -206,8 +224,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             return False
         if not self._taken:
             self._taken_since = self._monotonic()
-        self._taken += [replace(record, data=b"") for record in records]
-        self._taken_bytes += sum(len(record.data) for record in records)
+        self._taken.add(records)
         return True
 
     def _settle_taken(self) -> bool:
@@ -219,19 +236,17 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
 
         if self._stopping or not self._until_done(settle):
             return False
-        taken, self._taken = self._taken, []
-        self._count(taken, self._taken_bytes)
-        self._taken_bytes = 0
+        self._count(self._taken)
+        self._taken = _Tally()
         return True
 
-    def _count(self, records: Sequence[Record], size: int) -> None:
+    def _count(self, settled: _Tally) -> None:
         """Records are settled: they may be checkpointed."""
-        self._metrics.records.labels(self._shard).inc(len(records))
-        self._metrics.record_bytes.labels(self._shard).inc(size)
+        self._metrics.records.labels(self._shard).inc(len(settled))
+        self._metrics.record_bytes.labels(self._shard).inc(settled.size)
         now = self._now()
-        observe_all(self._metrics.pipeline_age, [max(0.0, now - record.arrival) for record in records])
-        last = records[-1]
-        self._settled = (last.sequence_number, last.sub_sequence_number)
+        observe_all(self._metrics.pipeline_age, [max(0.0, now - arrival) for arrival in settled.arrivals])
+        self._settled = settled.last
 
     def _run(self, records: Sequence[Record]) -> bool:
         """Run a batch until all that it causes is durable; False if the process is to stop while it has to wait."""
@@ -304,7 +319,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
 
     def _forget_taken(self) -> None:
         """What was taken and not settled is another worker's."""
-        self._taken, self._taken_bytes = [], 0
+        self._taken = _Tally()
         self._engine.give_up()
 
     def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:
