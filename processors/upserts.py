@@ -147,6 +147,7 @@ class Rewrite:
         copies: the new copies, live and tombstones.
         copies_expect: revisions of the copies read, by provider; None: there was none.
         inherited: the part of the impacts that was found stored: of changes that may not be settled yet.
+        replaced: the newest revision that was found stored; None: there was none.
     """
 
     owner: Owner
@@ -154,6 +155,7 @@ class Rewrite:
     copies: tuple[Copy, ...]
     copies_expect: Mapping[str, Revision | None]
     inherited: Impacts
+    replaced: Revision | None
 
 
 def judge_full(
@@ -206,6 +208,7 @@ def judge_full(
         copies=tuple(Copy(provider, item, impacts, owner_expires_at) for provider in holders),
         copies_expect={p: found[p].item.revision if p in found else None for p in holders},
         inherited=inherited,
+        replaced=max(revisions, default=None),
     )
     return Verdict.FULL, impacts, rewrite
 

@@ -195,11 +195,12 @@ class BatchEngine:
             raise
         except Exception:
             self._settle_one_by_one(self._unsettled)
-        self._unsettled = Unsettled()
+        self.give_up()  # of what could not be settled, nothing is worth knowing
 
     def give_up(self) -> None:
         """Forget what was taken and not settled: whoever has the shard next replays it."""
         self._unsettled = Unsettled()
+        self.providers.give_up()
 
     def _bisecting(
         self, run: Callable[[Sequence[Record], str], BatchResult], records: Sequence[Record], origin: str
@@ -297,6 +298,7 @@ class BatchEngine:
                 {item.key: item.revision for item in upserted.settled_by},
                 self._newer(upserted, origin),
             )
+            self.providers.take(unsettled.items)
         with self._timed("dead_letters"):  # 7
             self._set_aside(rejected, upserted, origin)
         self.providers.trim(len(upserted.applied))

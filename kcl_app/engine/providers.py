@@ -110,6 +110,7 @@ class Providers:
         self._max_items = max_items
         self._states: OrderedDict[ProviderKey, ProviderState] = OrderedDict()
         self._settled: OrderedDict[ItemKey, Revision] = OrderedDict()
+        self._taken: dict[ItemKey, Revision] = {}
         self._loads = 0
         self._weighed = 0  # the load after which all were weighed
         self._unweighed = 0
@@ -183,6 +184,15 @@ class Providers:
         """Whether this process has written the spans for all that a stored copy's write touched."""
         return self._settled.get(copy.item.key) == copy.item.revision
 
+    def has_taken(self, key: ItemKey, revision: Revision) -> bool:
+        """Whether this process has written or read an item's revision, and what is in memory was read with or after it.
+
+        Args:
+            key: the item.
+            revision: the newest that is stored of it.
+        """
+        return self._taken.get(key) == revision
+
     def forget(self, key: ProviderKey) -> None:
         """Drop what is in memory: it will be read afresh."""
         self._states.pop(key, None)
@@ -234,9 +244,18 @@ class Providers:
         """The first past day that stays."""
         return today - timedelta(days=self.history_days)
 
+    def take(self, items: Mapping[ItemKey, Revision]) -> None:
+        """Note revisions that memory holds, at every provider that their stored impacts name; until they are settled."""
+        self._taken.update(items)
+
+    def give_up(self) -> None:
+        """What was taken will not be settled by this process."""
+        self._taken.clear()
+
     def settle(self, items: Mapping[ItemKey, Revision]) -> None:
         """Note that the spans for these revisions are written, by this process; it stays true whatever is forgotten."""
         for key, revision in items.items():
+            self._taken.pop(key, None)
             self._settled[key] = revision
             self._settled.move_to_end(key)
         while len(self._settled) > self._max_items:

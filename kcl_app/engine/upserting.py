@@ -28,6 +28,7 @@ from processors.errors import Reject, Retry
 from processors.impacts import Change, Impacts
 from processors.items import Item, WorkingHours
 from processors.keys import ItemKey, ProviderKey
+from processors.revisions import Revision
 from processors.times import SECOND, Interval
 from processors.upserts import Copy, Owner, Rewrite, Verdict, impacts_at, judge, judge_full
 
@@ -211,7 +212,7 @@ class Upserter:
         impacts = impacts_at(key.provider, old, new, lambda provider, change: self._impact(key, change))
         if copy is not None and not self._providers.has_settled(copy):
             impacts.update(copy.impacts)
-            self._mark_stale(new, copy.impacts, stale, key, state.loaded)
+            self._mark_stale(new, copy.item.revision, copy.impacts, stale, key, state.loaded)
         owner_expires_at = copy.owner_expires_at if copy else self._owner_expires_at(expires_at)
         written = Copy(key.provider, new, impacts, owner_expires_at)
         now = self._clock.now().isoformat()
@@ -312,7 +313,7 @@ class Upserter:
                 self._providers.forget(ProviderKey(tenant, emr, copy.provider))
             return False
         done.touch(candidate, impacts)
-        self._mark_stale(new, rewrite.inherited, stale, None, read)
+        self._mark_stale(new, rewrite.replaced, rewrite.inherited, stale, None, read)
         for copy in rewrite.copies:
             self._providers.note(ProviderKey(tenant, emr, copy.provider), copy)
         done.settled_by.append(rewrite.copies[0].item if rewrite.copies else new)
@@ -387,17 +388,25 @@ class Upserter:
     ) -> None:
         """Settle impacts that were found stored."""
         done.touch(candidate, impacts)
-        self._mark_stale(candidate.item, impacts, stale, own, read)
+        self._mark_stale(candidate.item, candidate.item.revision, impacts, stale, own, read)
 
-    @staticmethod
     def _mark_stale(
-        item: Item, impacts: Impacts, stale: dict[ProviderKey, int], own: ProviderKey | None, read: int
+        self,
+        item: Item,
+        stored: Revision | None,
+        impacts: Impacts,
+        stale: dict[ProviderKey, int],
+        own: ProviderKey | None,
+        read: int,
     ) -> None:
         """Have providers read afresh, unless what is in memory was read with or after the impacts.
 
         Impacts found stored may be of writes that memory does not hold. Those of the provider whose own state showed
-        them (`own`, loaded as number `read`) are in that state.
+        them (`own`, loaded as number `read`) are in that state. Those of a revision (`stored`) that this process took
+        itself and has not settled yet are in memory: the providers were read, or written to, with it or after it.
         """
+        if stored is not None and self._providers.has_taken(item.key, stored):
+            return
         for provider in impacts.providers():
             key = ProviderKey(item.key.tenant, item.key.emr, provider)
             if key != own:
