@@ -6,7 +6,7 @@ Everything that can be wrong with an event or with a plugin's answer comes out a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -148,10 +148,18 @@ class PluginHost:
         found = self._tenant(tenant)
         return found.time_zone if found else "UTC"
 
-    def impact(self, provider: ProviderKey, zone: str, change: Change) -> tuple[Interval, ...] | None:
+    def impact(
+        self, provider: ProviderKey, zone: Callable[[], str], change: Change
+    ) -> tuple[Interval, ...] | None:
         """What a change touches at a provider, as instants; None is every day.
 
         A plugin whose `impact` fails gets every day: too much is safe.
+
+        Args:
+            provider: whose day it touches.
+            zone: tells the provider's time zone. It is asked for strangers' plugins only: the standard engine needs
+                none, and to know it the provider's items may have to be read.
+            change: the change.
         """
         loaded = self._by_emr(provider.emr)
         if loaded is None:
@@ -161,9 +169,10 @@ class PluginHost:
             if not any(pattern.matches(document) for pattern in loaded.patterns):
                 return ()
         try:
-            context = self._ready(provider.tenant, provider.emr, loaded, zone)
+            context = self._ready(provider.tenant, provider.emr, loaded, None)
             if type(loaded.plugin).impact is StandardEnginePlugin.impact:  # ours, and always right
                 return intervals_touched(change)
+            context = replace(context, zone=zone())
             return self._calls.make(
                 Call(loaded.name, "impact", provider.tenant, provider.provider),
                 lambda: loaded.plugin.impact(change, context),

@@ -99,7 +99,7 @@ class NaiveProcessor:
         calendar = Calendar(self._query(provider))
         zone = calendar.zone(self._host.zone(provider.tenant))
         today = self._clock.today(zone)
-        impact = self._host.impact(provider, zone, Change(old, item))
+        impact = self._host.impact(provider, lambda: zone, Change(old, item))
         for day in days_touched(impact, zone, today, today + timedelta(days=self._days - 1)):
             self._recompute(provider, calendar, zone, day)
 

@@ -245,7 +245,7 @@ class Providers:
         return today - timedelta(days=self.history_days)
 
     def take(self, items: Mapping[ItemKey, Revision]) -> None:
-        """Note revisions that memory holds, at every provider that their stored impacts name; until they are settled."""
+        """Note revisions that memory holds at every provider that their stored impacts name, until they are settled."""
         self._taken.update(items)
 
     def give_up(self) -> None:

@@ -206,7 +206,7 @@ class Settler:
                     old.item if old is not None and old.live else None,
                     new.item if new is not None and new.live else None,
                 )
-                intervals = self._host.impact(key, zone, change)
+                intervals = self._host.impact(key, lambda: zone, change)
                 touched.update(days_touched(intervals, zone, min(days), max(days)))
         return touched & days
 

@@ -413,7 +413,9 @@ class Upserter:
                 stale[key] = max(stale.get(key, 0), read)
 
     def _impact(self, key: ProviderKey, change: Change) -> tuple[Interval, ...] | None:
-        zone = self._providers.get(key).calendar.zone(self._host.zone(key.tenant))
+        def zone() -> str:
+            return self._providers.get(key).calendar.zone(self._host.zone(key.tenant))
+
         return self._host.impact(key, zone, change)
 
     def _expires_at(self, item: Item) -> int | None:

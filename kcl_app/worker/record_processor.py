@@ -42,9 +42,9 @@ WAKE_SECONDS = 0.5
 BEHIND_SECONDS = 5.0
 """Further behind the tip of the stream than this, several deliveries are settled together: what touches the same
 provider-day is written once. Nearer to it each is settled at once, since somebody may be waiting for it."""
-TOGETHER_RECORDS, TOGETHER_SECONDS = 50_000, 20.0
-"""How many records are settled together at most, and how long the first of them waits: it bounds what is replayed after
-a crash, and memory."""
+TOGETHER_RECORDS, TOGETHER_SECONDS = 50_000, 60.0
+"""How many records are settled together at most, and how long the first of them waits at most; it never waits longer
+than the shard is behind, so that its age no more than doubles. It bounds what is replayed after a crash, and memory."""
 
 STOP_SECONDS = 60.0
 """How long the daemon may go on after this process was told to stop. What was left out then must be read again."""
@@ -120,6 +120,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._together_records = together_records
         self._taken = _Tally()  # and not settled yet
         self._taken_since = 0.0
+        self._behind = 0.0  # seconds, at the latest delivery
         self._careful = 0  # records to come that are settled slice by slice
         self._stopping = False
         self._left_out: float | None = None  # since when records are
@@ -161,7 +162,8 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         ]
         if self._left_out is not None and self._monotonic() - self._left_out > STOP_SECONDS:
             raise Fatal("told to stop, but the daemon goes on: what was left out must be read again")
-        behind = lag is not None and lag > self._behind_seconds * 1000
+        self._behind = (lag or 0) / 1000
+        behind = self._behind > self._behind_seconds
         while records and not self._given_up:
             some, records = records[: self._slice], records[self._slice :]
             if self._left_out is not None or not self._work(some, behind):
@@ -207,7 +209,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._slice *= 2
         self._metrics.batch_duration.observe(seconds)
         if len(self._taken) >= self._together_records or (
-            self._taken and self._monotonic() - self._taken_since > TOGETHER_SECONDS
+            self._taken and self._monotonic() - self._taken_since > min(self._behind, TOGETHER_SECONDS)
         ):
             return self._settle_taken()
         return True

@@ -571,9 +571,9 @@ def test_told_to_stop_with_nothing_under_way_it_takes_on_nothing() -> None:
 # Far behind -----------------------------------------------------------------------------------------------------------
 
 
-def behind(*numbers: int) -> Line:
-    """A delivery while the shard is ten minutes behind."""
-    return process(*(record(number) for number in numbers), lag=600_000)
+def behind(*numbers: int, lag: int = 600) -> Line:
+    """A delivery while the shard is ten minutes behind, or another number of seconds."""
+    return process(*(record(number) for number in numbers), lag=lag * 1000)
 
 
 def test_far_behind_several_deliveries_are_settled_together_and_the_checkpoint_waits_for_them() -> None:
@@ -606,6 +606,17 @@ def test_what_is_settled_together_is_bounded_by_number_and_by_time() -> None:
     late.feed(behind(3), OK)
     assert late.engine.settled == [[2, 3]]
     assert late.answers()[-2:] == [checkpoint(3), status("processRecords")]
+
+
+def test_what_is_taken_waits_no_longer_than_the_shard_is_behind() -> None:
+    child = Child()
+    child.feed(INITIALIZE, behind(1), OK, behind(2, lag=8))
+    child.slept.append(7)
+    child.feed(behind(3, lag=8))
+    assert child.engine.settled == []
+    child.slept.append(2)
+    child.feed(behind(4, lag=8), OK)
+    assert child.engine.settled == [[2, 3, 4]]
 
 
 def test_a_shard_taken_away_meanwhile_settles_nothing_of_what_was_taken() -> None:

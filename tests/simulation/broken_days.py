@@ -105,7 +105,7 @@ def no_impact_is_none(patch: pytest.MonkeyPatch) -> None:
     """A plugin whose `impact` fails gets no day."""
     impact = PluginHost.impact
 
-    def nothing(self: PluginHost, key: Any, zone: str, change: Any) -> Any:
+    def nothing(self: PluginHost, key: Any, zone: Any, change: Any) -> Any:
         item = change.new or change.old
         return () if item.key.id == FAILING else impact(self, key, zone, change)
 

@@ -122,7 +122,7 @@ class Heard:
     def impact(self) -> Any:
         key = ItemKey("t", "any", "slot", "s1")
         item = Item(key, ("p1",), Revision.of(1, at(0), "1"), slot())
-        return self.host.impact(ProviderKey("t", "any", "p1"), "UTC", Change(None, item))
+        return self.host.impact(ProviderKey("t", "any", "p1"), lambda: "UTC", Change(None, item))
 
     def spans(self, provider: str = "p1", tenant: str = "t", emr: str = "any") -> Any:
         return self.host.spans(ProviderKey(tenant, emr, provider), "UTC", DAY, [])

@@ -360,7 +360,7 @@ def test_a_tenant_without_the_settings_that_a_plugin_needs_has_its_events_set_as
             "plugin_failed",
             "plugin wanting: the tenant's settings: rooms: is required",
         )
-    assert host.impact(provider, "UTC", Change(None, item(slot()))) is None
+    assert host.impact(provider, lambda: "UTC", Change(None, item(slot()))) is None
 
 
 def test_the_zone_of_decode_is_the_tenants_and_of_the_rest_the_providers() -> None:
@@ -381,7 +381,7 @@ def test_the_zone_of_decode_is_the_tenants_and_of_the_rest_the_providers() -> No
 
     host = host_of(Listening())
     host.decode(event())
-    host.impact(PROVIDER, "Asia/Tokyo", Change(None, item(slot())))
+    host.impact(PROVIDER, lambda: "Asia/Tokyo", Change(None, item(slot())))
     host.spans(PROVIDER, "Asia/Tokyo", DAY, [])
     assert zones == ["America/New_York", "Asia/Tokyo", "Asia/Tokyo"]
     assert host.zone("t") == "America/New_York"
@@ -401,7 +401,7 @@ def test_every_call_is_measured() -> None:
     tenant = Tenant("UTC", {})
     host = PluginHost(registry, lambda name: tenant, timer)
     host.decode(event())
-    host.impact(PROVIDER, "UTC", Change(None, item(slot())))
+    host.impact(PROVIDER, lambda: "UTC", Change(None, item(slot())))
     host.spans(PROVIDER, "UTC", DAY, [])
     assert calls == [("fake", method) for method in ("settings", "decode", "impact", "spans")]
 
@@ -547,7 +547,7 @@ def impact_of(
 ) -> Any:
     made = plugin(impact=answer)
     type(made).patterns = patterns
-    return host_of(made).impact(PROVIDER, "America/New_York", one or Change(None, item(slot())))
+    return host_of(made).impact(PROVIDER, lambda: "America/New_York", one or Change(None, item(slot())))
 
 
 def test_impacts_become_instants() -> None:
@@ -569,7 +569,7 @@ def test_a_plugin_whose_impact_fails_has_every_day_recomputed(answer: Any) -> No
 
 
 def test_an_emr_that_no_plugin_runs_for_has_every_day_impacted() -> None:
-    assert host_of().impact(ProviderKey("t", "gone", "p"), "UTC", Change(None, item(slot()))) is None
+    assert host_of().impact(ProviderKey("t", "gone", "p"), lambda: "UTC", Change(None, item(slot()))) is None
 
 
 NEW, OLD = item(slot()), item(slot("busy"))
