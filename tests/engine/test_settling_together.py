@@ -185,3 +185,48 @@ def test_what_is_given_up_is_not_settled() -> None:
     one.give_up()
     one.settle()
     assert store.documents == 0
+
+
+class Reading(MemoryStore):
+    """Counts how often a provider's items are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: Counter[str] = Counter()
+
+    def query(self, table: Table, pk: str, *arguments: Any) -> Any:
+        self.reads[pk.rpartition("#")[2]] += table is Table.ITEMS
+        return super().query(table, pk, *arguments)
+
+
+def test_a_hand_over_of_what_this_process_took_leaves_the_providers_in_memory() -> None:
+    make = Events()
+    given = records(
+        *(make("working_hours", hours(provider=name)) for name in ("p0", "p1")),
+        *(make("appointment", booking(id_="a", provider=name)) for name in ("p0", "p1", "p0", "p1")),
+    )
+    store = Reading()
+    one = engine(store)
+    for record in given:
+        one.take([record], "shard-0")
+    assert store.reads == {"p0": 1, "p1": 1}
+    one.settle()
+    assert store.reads == {"p0": 1, "p1": 1}
+    assert_clean(store, given)
+
+
+def test_a_hand_over_of_what_another_process_changed_meanwhile_has_the_providers_read_afresh() -> None:
+    make = Events()
+    given = records(
+        *(make("working_hours", hours(provider=name)) for name in ("p0", "p1")),
+        *(make("appointment", booking(id_="a", provider=name)) for name in ("p0", "p1", "p0")),
+    )
+    store = Reading()
+    one, other = engine(store), engine(store)
+    one.take(given[:3], "shard-0")
+    other.take(given[:4], "shard-0")
+    before = store.reads.copy()
+    one.take(given[4:], "shard-0")
+    one.settle()
+    assert (store.reads - before).keys() == {"p0", "p1"}
+    assert_clean(store, given)
