@@ -23,7 +23,7 @@ from processors.spans import Span
 from processors.times import Interval
 
 from .answers import MAX_CHANGES, MAX_PROVIDERS, checked_changes, checked_impact, checked_spans, gone_through
-from .api import Context, StandardEnginePlugin
+from .api import Context
 from .breaker import Breakers, Call
 from .calls import Failed, PluginCalls, Timer
 from .registry import LoadedPlugin, Registry
@@ -34,6 +34,9 @@ __all__ = ["MAX_CHANGES", "MAX_PROVIDERS", "PluginHost", "Tenant"]
 
 MAX_DETAIL = 1000
 """Characters of what a plugin says of a reject."""
+
+MANY_TENANTS = 10_000
+"""Past this number what is remembered of tenants is made again: they may be made anew each time."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class PluginHost:
         self._tenant = tenant
         self._calls = PluginCalls(timer, limit, breakers, failed)
         self._settings: dict[tuple[int, str], tuple[Tenant, BaseModel | Reject]] = {}
+        self._contexts: dict[tuple[int, str, str, str], Context] = {}
 
     def check_settings(self, tenants: Iterable[str]) -> None:
         """Validate tenants' plugin settings, at start, and that the reserved event types have their plugin.
@@ -164,14 +168,14 @@ class PluginHost:
         loaded = self._by_emr(provider.emr)
         if loaded is None:
             return None
-        if not any(pattern.everything for pattern in loaded.patterns):
+        if not loaded.matches_everything:
             document = _document(provider, change)
             if not any(pattern.matches(document) for pattern in loaded.patterns):
                 return ()
+        if loaded.standard_impact:  # ours: needs no settings, and is always right
+            return intervals_touched(change)
         try:
             context = self._ready(provider.tenant, provider.emr, loaded, None)
-            if type(loaded.plugin).impact is StandardEnginePlugin.impact:  # ours, and always right
-                return intervals_touched(change)
             context = replace(context, zone=zone())
             return self._calls.make(
                 Call(loaded.name, "impact", provider.tenant, provider.provider),
@@ -194,7 +198,7 @@ class PluginHost:
         context = self._ready(provider.tenant, provider.emr, loaded, zone)
 
         def check(spans: Any) -> tuple[Span, ...]:
-            if type(loaded.plugin).spans is StandardEnginePlugin.spans:  # ours
+            if loaded.standard_spans:  # ours
                 answer: tuple[Span, ...] = spans
                 return answer
             # What the source has calculated itself is the answer as it is, even where its idea of the day is another.
@@ -242,13 +246,21 @@ class PluginHost:
         found = self._tenant(tenant)
         if found is None:
             raise Reject("unknown_tenant", "tenant: not among the tenants of the settings")
+        zone = zone or found.time_zone
+        context = self._contexts.get((id(found), loaded.name, emr, zone))
+        if context is not None:
+            return context
         known = self._settings.get((id(found), loaded.name))
         answer = known[1] if known is not None else self._validated(tenant, found, loaded)
         if isinstance(answer, Reject):
             if known is not None:
                 self._calls.tell(Call(loaded.name, "settings", tenant, ""), answer)
             raise Reject(answer.reason, answer.detail)
-        return Context(tenant, emr, zone or found.time_zone, answer)
+        context = Context(tenant, emr, zone, answer)
+        if len(self._contexts) > MANY_TENANTS:
+            self._contexts.clear()
+        self._contexts[id(found), loaded.name, emr, zone] = context
+        return context
 
     def _validated(self, tenant: str, found: Tenant, loaded: LoadedPlugin) -> BaseModel | Reject:
         """A tenant's settings for a plugin, or why there are none; remembered, as they are the same until the end."""
@@ -274,8 +286,9 @@ class PluginHost:
             answer = reject
         if isinstance(answer, _WrongSettings):
             self._calls.tell(call, answer)
-        if len(self._settings) > 10_000:  # as many as there are tenants, unless these are made anew each time
+        if len(self._settings) > MANY_TENANTS:
             self._settings.clear()
+            self._contexts.clear()
         self._settings[id(found), loaded.name] = (found, answer)
         return answer
 

@@ -9,12 +9,13 @@ import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pydantic import BaseModel
 
-from .api import API_VERSION, EmrPlugin
+from .api import API_VERSION, EmrPlugin, StandardEnginePlugin
 from .patterns import EventPattern, InvalidPattern
 
 GROUP = "emr_plugins"
@@ -41,6 +42,21 @@ class LoadedPlugin:
     distribution: str
     version: str
     patterns: tuple[EventPattern, ...]
+
+    @cached_property
+    def matches_everything(self) -> bool:
+        """Whether a pattern of it matches whatever there is."""
+        return any(pattern.everything for pattern in self.patterns)
+
+    @cached_property
+    def standard_impact(self) -> bool:
+        """Whether `impact` is the standard engine's."""
+        return type(self.plugin).impact is StandardEnginePlugin.impact
+
+    @cached_property
+    def standard_spans(self) -> bool:
+        """Whether `spans` is the standard engine's."""
+        return type(self.plugin).spans is StandardEnginePlugin.spans
 
     @property
     def name(self) -> str:

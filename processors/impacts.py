@@ -114,63 +114,77 @@ ALL = None
 
 
 class Impacts:
-    """What is still to be recomputed: provider → intervals, or all. Grows; never shrinks."""
+    """What is still to be recomputed: provider → intervals, or all. Grows; never shrinks.
 
-    __slots__ = ("_by_provider",)
+    It is written down with every copy and owner record, and of those read again few are ever looked into: so the text
+    is made once, and read only when it is asked for.
+    """
+
+    __slots__ = ("_by_provider", "_text")
 
     def __init__(self, by_provider: Mapping[str, tuple[Interval, ...] | None] | None = None) -> None:
-        self._by_provider: dict[str, tuple[Interval, ...] | None] = dict(by_provider or {})
+        self._by_provider: dict[str, tuple[Interval, ...] | None] | None = dict(by_provider or {})
+        self._text: str | None = None
+
+    def _known(self) -> dict[str, tuple[Interval, ...] | None]:
+        if self._by_provider is None:
+            self._by_provider = {
+                provider: None if intervals is None else tuple((low, high) for low, high in intervals)
+                for provider, intervals in json.loads(self._text or "{}").items()
+            }
+        return self._by_provider
 
     def __bool__(self) -> bool:
-        return bool(self._by_provider)
+        return bool(self._text) if self._by_provider is None else bool(self._by_provider)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Impacts) and self._by_provider == other._by_provider
+        return isinstance(other, Impacts) and self._known() == other._known()
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Impacts({self._by_provider!r})"
+        return f"Impacts({self._known()!r})"
 
     def providers(self) -> list[str]:
         """The providers touched."""
-        return list(self._by_provider)
+        return list(self._known())
 
     def items(self) -> Iterable[tuple[str, tuple[Interval, ...] | None]]:
         """Provider and intervals (None: all)."""
-        return self._by_provider.items()
+        return self._known().items()
 
     def add(self, provider: str, intervals: Iterable[Interval] | None) -> None:
         """Add intervals of a provider; None adds every day."""
+        by_provider = self._known()
+        self._text = None
         if intervals is None:
-            self._by_provider[provider] = ALL
+            by_provider[provider] = ALL
             return
-        known = self._by_provider.get(provider, ())
+        known = by_provider.get(provider, ())
         if known is not None:
             merged = merge([*known, *intervals])
             if merged:
-                self._by_provider[provider] = merged
+                by_provider[provider] = merged
 
     def update(self, other: Impacts) -> None:
         """Add all of another's."""
-        for provider, intervals in other._by_provider.items():
+        for provider, intervals in other.items():
             self.add(provider, intervals)
 
     def encode(self) -> str:
         """As stored with a revision."""
-        return _encode(self._by_provider) if self._by_provider else ""
+        if self._text is None:
+            by_provider = self._known()
+            self._text = _encode(by_provider) if by_provider else ""
+        return self._text
 
     @classmethod
     def decode(cls, text: str) -> Impacts:
         """The inverse of `encode`."""
-        if not text:
-            return cls()
-        return cls(
-            {
-                provider: None if intervals is None else tuple((low, high) for low, high in intervals)
-                for provider, intervals in json.loads(text).items()
-            }
-        )
+        found = cls()
+        if text:
+            found._by_provider, found._text = None, text
+        return found
 
 
 def intervals_of(touched: Iterable[Touched]) -> tuple[Interval, ...] | None:

@@ -29,6 +29,12 @@ def _texts(values: tuple[str, ...]) -> str:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
+@lru_cache(maxsize=4096)
+def _texts_read(text: str) -> tuple[str, ...]:
+    """The inverse of `_texts`; equal ones are one value in memory."""
+    return tuple(json.loads(text))
+
+
 @lru_cache(maxsize=8192)
 def _instant_text(at: int) -> str:
     return utc_text(moment(at))
@@ -109,7 +115,7 @@ def read_copy(row: Row, tenant: str, emr: str, provider: str) -> Copy:
         raise ValueError(f"an item of unknown kind {kind}")
     item = Item(
         ItemKey(tenant, emr, kind, id_),
-        tuple(json.loads(str(row["providers"]))),
+        _texts_read(str(row["providers"])),
         Revision.decode(str(row["revision"])),
         body_from_json(kind, str(row["body"])),
     )
@@ -144,8 +150,8 @@ def read_owner(row: Row, key: ItemKey) -> Owner:
     _check(row)
     return Owner(
         key,
-        tuple(json.loads(str(row["providers"]))),
-        tuple(json.loads(str(row["holders"]))),
+        _texts_read(str(row["providers"])),
+        _texts_read(str(row["holders"])),
         Revision.decode(str(row["revision"])),
         Impacts.decode(str(row["impacts"] or "")),
         _number(row.get("expires_at")),

@@ -26,8 +26,8 @@ def settle_memory() -> None:
     gc.collect()  # a client that was only asked for its endpoint would be kept for ever
     gc.freeze()
     # The items in memory are many objects that live long and are in no cycles. Going through them each few hundred
-    # allocations, as is the default, takes up to a third of a child's time.
-    gc.set_threshold(50_000, 20, 10)
+    # allocations, as is the default, takes up to a third of a child's time; going through all of them often, a tenth.
+    gc.set_threshold(50_000, 100, 10)
     gc.enable()
 
 
