@@ -81,23 +81,27 @@ class ProcessBook:
 
 
 def observe(jvm_pid: int) -> list[Usage]:
-    """What runs now: this process, the daemon, and everything below the daemon.
+    """What runs now: this process, the daemon, and everything that the daemon has started.
+
+    The daemon leads a session of its own, which its children stay in. So they are found also once it has ended and they
+    are nobody's children any more; and no other session gets that number as long as one of them lives.
 
     Args:
-        jvm_pid: the daemon's process; it may have ended.
+        jvm_pid: the daemon's process, started in a new session; it may have ended.
     """
-    found = [_usage(SUPERVISOR, psutil.Process(os.getpid()))]
-    try:
-        jvm = psutil.Process(jvm_pid)
-        found.append(_usage(JVM, jvm))
-        found += [_usage(CHILD, child) for child in jvm.children(recursive=True)]
-    except psutil.Error:
-        pass
+    found = [_usage(SUPERVISOR, os.getpid())]
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == jvm_pid:
+                found.append(_usage(JVM if pid == jvm_pid else CHILD, pid))
+        except OSError:
+            continue
     return [one for one in found if one is not None]
 
 
-def _usage(kind: str, process: psutil.Process) -> Usage | None:
+def _usage(kind: str, pid: int) -> Usage | None:
     try:
+        process = psutil.Process(pid)
         with process.oneshot():
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None

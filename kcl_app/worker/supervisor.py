@@ -132,8 +132,7 @@ class Supervisor:
     def _below(self) -> list[int]:
         if self._jvm is None:
             return []
-        # Found in the book as well: of a JVM that has ended the children cannot be asked for.
-        seen = [*processes.observe(self._jvm.pid), *self._book.living(processes.CHILD)]
+        seen = processes.observe(self._jvm.pid)
         return [one.pid for one in seen if one.kind != processes.SUPERVISOR]
 
     def run(self, announce: Callable[[str], None]) -> None:
@@ -230,13 +229,12 @@ class Supervisor:
         return CloudWatch(look.check, lambda: self._output.errors)
 
     def _end_all(self, jvm: subprocess.Popen[str]) -> None:
-        # Once the JVM is gone its children are nobody's; the last look still knows them.
-        children = self._book.living(processes.CHILD)
         if jvm.poll() is None:
-            children = [one for one in processes.observe(jvm.pid) if one.kind == processes.CHILD]
             jvm.kill()
         with suppress(subprocess.TimeoutExpired):
             jvm.wait(JVM_SECONDS)
+        # Only now: until its end it may start another one.
+        children = [one for one in processes.observe(jvm.pid) if one.kind == processes.CHILD]
         killed = processes.end(children, CHILD_SECONDS if len(self._signals) < 2 else 0.0)
         if killed:
             self._log.warning("children killed", children=killed)

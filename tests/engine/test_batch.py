@@ -23,6 +23,7 @@ from support import (
     assert_clean,
     at,
     booking,
+    broken_again,
     document,
     engine,
     free,
@@ -38,6 +39,8 @@ from kcl_app.stores.memory import MemoryBlobs, MemoryStore
 from processors.envelope import Limits
 from processors.errors import Retry
 from processors.keys import ItemKey, ProviderKey
+
+_broken = pytest.fixture(autouse=True)(broken_again)
 
 TOMORROW = TODAY + timedelta(days=1)
 
@@ -439,7 +442,6 @@ def test_a_plugin_that_fails_leaves_stale_days_with_a_letter_sent_first_and_mend
     store, make = Journal(), Events()
     plugins = plugin_host(BrokenPlugin())
     alive = engine(store, plugins)
-    BrokenPlugin.broken = True
     alive.run(records(make("working_hours", hours(), emr="broken")), "shard-0")
     spans = [index for index, (table, _) in enumerate(store.written) if table is Table.SPANS]
     sent = [index for index, (table, _) in enumerate(store.written) if table is Table.DEAD_LETTERS]

@@ -19,6 +19,7 @@ from support import (
     FaultyStore,
     assert_clean,
     booking,
+    broken_again,
     document,
     engine,
     free,
@@ -35,6 +36,8 @@ from kcl_app.engine.queries import known_providers
 from kcl_app.stores.base import Outcome, Put, Row, Table
 from kcl_app.stores.memory import MemoryStore
 from processors.keys import ProviderKey
+
+_broken = pytest.fixture(autouse=True)(broken_again)
 
 TOMORROW = TODAY + timedelta(days=1)
 NEW_LAST = TODAY + timedelta(days=HORIZON_DAYS)
@@ -186,12 +189,7 @@ def test_days_that_fail_in_the_job_leave_letters_and_the_others_are_advanced() -
     batch = records(make("working_hours", hours(emr="x"), emr="broken"), make("working_hours", hours()))
     engine(store, plugins).run(batch, "shard-0")
     BrokenPlugin.broken = True
-    try:
-        result = advance(
-            engine(store, plugins, clock=FakeClock(TOMORROW)), known_providers(store), lambda: None
-        )
-    finally:
-        BrokenPlugin.broken = False
+    result = advance(engine(store, plugins, clock=FakeClock(TOMORROW)), known_providers(store), lambda: None)
     assert result.providers == 2
     assert document(store, "p1", NEW_LAST, "broken")["status"] == "stale"
     assert document(store, "p1", NEW_LAST)["status"] == "fresh"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from support import (
     FaultyStore,
     Turns,
     assert_clean,
+    broken_again,
     document,
     engine,
     host,
@@ -39,15 +39,10 @@ from kcl_app.stores.memory import MemoryStore
 from processors.errors import Retry
 from processors.keys import ProviderKey
 
+_broken = pytest.fixture(autouse=True)(broken_again)
+
 P1 = ProviderKey(TENANT, "standard", "p1")
 ALL = HORIZON_DAYS + 2
-
-
-@pytest.fixture(autouse=True)
-def _mended_again() -> Iterator[None]:
-    """Every test begins with a plugin that is broken."""
-    yield
-    BrokenPlugin.broken = True
 
 
 def recompute(

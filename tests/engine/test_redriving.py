@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from support import (
     Turns,
     assert_clean,
     booking,
+    broken_again,
     engine,
     free,
     host,
@@ -45,6 +46,8 @@ from processors.envelope import Limits, Record
 from processors.errors import Reject, Retry
 from processors.keys import ProviderKey
 
+_broken = pytest.fixture(autouse=True)(broken_again)
+
 LIMITS = Limits()
 BROKEN = host(BrokenPlugin())
 EVERY_LETTER = Selection()
@@ -54,13 +57,6 @@ class LatePlugin(MultiPlugin):
     """A plugin that is installed late."""
 
     name = "late"
-
-
-@pytest.fixture(autouse=True)
-def _mended_again() -> Iterator[None]:
-    """Every test begins with a plugin that is broken."""
-    yield
-    BrokenPlugin.broken = True
 
 
 class Stream:

@@ -19,6 +19,7 @@ from support import (
     Turns,
     assert_clean,
     booking,
+    broken_again,
     engine,
     free,
     host,
@@ -35,6 +36,8 @@ from kcl_app.stream.reader import Page, Shard
 from processors.envelope import Limits, Record
 from processors.errors import Retry
 from processors.keys import ProviderKey
+
+_broken = pytest.fixture(autouse=True)(broken_again)
 
 LIMITS = Limits()
 RESTORED = (Table.ITEMS, Table.SPANS, Table.PROVIDERS)
@@ -423,10 +426,7 @@ def test_what_a_mended_plugin_could_not_compute_before_is_fresh_after_a_replay()
     number = len(letters(store))
     assert number > 0
     BrokenPlugin.broken = False
-    try:
-        done = Replay(engine(store, plugins), store, MemorySource(shards), Span(0, 9), LIMITS).run()
-    finally:
-        BrokenPlugin.broken = True
+    done = Replay(engine(store, plugins), store, MemorySource(shards), Span(0, 9), LIMITS).run()
     assert done.recomputed.right
     assert {row["status"] for row in store.scan(Table.SPANS)} == {"fresh"}
     assert len(letters(store)) == number

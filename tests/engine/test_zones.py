@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from support import (
@@ -152,3 +153,43 @@ def test_a_day_that_has_passed_is_kept_right_by_a_worker_that_has_run_for_long()
     assert '"start":"' + yesterday.isoformat() + 'T09:00:00Z"' not in str(
         document(store, "p1", yesterday)["spans"]
     )
+
+
+class MetByAnother(MemoryStore):
+    """Another process makes the provider known just before this one does; counts how often items are read after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.another: Callable[[], object] | None = None
+        self.queries = 0
+
+    def write(self, puts: Sequence[Put]) -> list[Outcome]:
+        """The other one first."""
+        another = self.another
+        if another is not None and any(put.table is Table.PROVIDERS for put in puts):
+            self.another = None
+            another()
+            self.queries = 0
+        return super().write(puts)
+
+    def query(self, table: Table, *args: Any, **more: Any) -> Any:
+        """Counted where it is of items."""
+        self.queries += table is Table.ITEMS
+        return super().query(table, *args, **more)
+
+
+@pytest.mark.parametrize(("other_zone", "read_again"), [("Asia/Tokyo", False), ("America/New_York", True)])
+def test_a_provider_that_another_process_makes_known_first_is_read_again_only_if_its_zone_differs(
+    other_zone: str, read_again: bool
+) -> None:
+    store, make = MetByAnother(), Events()
+    (mine,) = records(make("working_hours", zoned("Asia/Tokyo", 1)))
+    (others,) = records(make("working_hours", zoned(other_zone, 2)), first=2)
+    one, other = engine(store), engine(store)
+    store.another = lambda: other.run([others], "shard-1")
+    one.run([mine], "shard-0")
+    assert store.another is None
+    (known,) = store.scan(Table.PROVIDERS)
+    assert known["zone"] == other_zone
+    assert (store.queries > 0) is read_again
+    assert_clean(store, [mine, others])

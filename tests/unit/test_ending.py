@@ -41,7 +41,7 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 def daemon(started: list[subprocess.Popen[str]], *arguments: str) -> subprocess.Popen[str]:
     """One that is up."""
     command = [sys.executable, "-c", STUBBORN, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     started.append(process)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
@@ -99,3 +99,17 @@ def test_a_daemon_whose_child_is_at_work_has_its_whole_grace(
         end.wait([])
     assert not end.cut_off
     assert process.poll() is None, "the caller kills it"
+
+
+def test_a_child_whose_daemon_is_gone_is_found_and_ended_all_the_same(
+    started: list[subprocess.Popen[str]],
+) -> None:
+    """The kernel has given it to another parent by then, which may be anybody."""
+    process = daemon(started, "with a child")
+    (before,) = (one for one in processes.observe(process.pid) if one.kind == processes.CHILD)
+    process.kill()
+    process.wait(10)
+    (child,) = (one for one in processes.observe(process.pid) if one.kind != processes.SUPERVISOR)
+    assert (child.kind, child.pid, child.started) == (processes.CHILD, before.pid, before.started)
+    assert processes.end([child], 0) == 1
+    assert [one.kind for one in processes.observe(process.pid)] == [processes.SUPERVISOR]
