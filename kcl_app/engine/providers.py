@@ -7,7 +7,7 @@ version known here when it is written, nobody computed it from newer items meanw
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -138,18 +138,32 @@ class Providers:
                 newer[name_of(row)] = number
             else:
                 copies[name_of(row)] = read_copy(row, key.tenant, key.emr, key.provider)
-        known = self._store.get(Table.PROVIDERS, [known_key(key)]).get(known_key(key))
-        if known is not None and (number := newer_schema(known)):
-            newer[KNOWN_ROW], known = number, None
-        return ProviderState(
+        state = ProviderState(
             key,
             copies,
             Calendar(copy.item for copy in copies.values() if copy.live),
             versions,
-            read_known(known) if known is not None else None,
+            None,
             newer,
             loaded,
         )
+        self._read_known([state])
+        return state
+
+    def read_known(self, keys: Iterable[ProviderKey]) -> None:
+        """Read the rows in `scheduling-providers` of those that are in memory again, and nothing else of them."""
+        self._read_known([state for key in keys if (state := self._states.get(key)) is not None])
+
+    def _read_known(self, states: list[ProviderState]) -> None:
+        if not states:
+            return
+        rows = self._store.get(Table.PROVIDERS, [known_key(state.key) for state in states])
+        for state in states:
+            row = rows.get(known_key(state.key))
+            state.newer.pop(KNOWN_ROW, None)
+            if row is not None and (number := newer_schema(row)):
+                state.newer[KNOWN_ROW], row = number, None
+            state.known = read_known(row) if row is not None else None
 
     def versions(self, key: ProviderKey) -> dict[str, str]:
         """The `write_version` of each of a provider's documents by date, read now."""

@@ -329,8 +329,12 @@ class Settler:
             if outcome is Outcome.APPLIED:
                 self._providers.get(known.provider).known = known
             else:
-                self._providers.forget(known.provider)
                 again.append(known.provider)
+        # Mostly another process met the same provider at the same time, and wrote the same of it.
+        self._providers.read_known(again)
+        for key in again:
+            if self._registration(key) is not None:  # which of two zones is right, only the items tell
+                self._providers.forget(key)
         return again
 
     def advance(self, key: ProviderKey) -> bool:
