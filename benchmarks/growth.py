@@ -26,6 +26,7 @@ from rich.table import Table
 from benchmarks.growth_plot import plot
 from benchmarks.growth_world import Metered, Shards, Traffic, make_engine
 from kcl_app.stores.memory import MemoryStore
+from kcl_app.worker.child import settle_memory
 
 FLAT = 1.25
 """A series is flat whose dearest point costs at most this many times its cheapest."""
@@ -118,7 +119,8 @@ def points(largest: float = 1.0) -> list[Point]:
 
 
 def measure(point: Point) -> Cost:
-    """Build a world, and take the time of its laps."""
+    """Build a world, and take the time of its laps, with the collector of cycles set as in a child."""
+    settle_memory()
     store = Metered(MemoryStore())
     engines = [make_engine(store, point.cached_items) for _ in range(point.shards)]
     shards = Shards(engines, store, point.batch)

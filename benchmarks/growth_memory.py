@@ -26,6 +26,7 @@ from kcl_app import wiring
 from kcl_app.settings import load
 from kcl_app.stores.base import Key, Outcome, Put, Row, Store, Table
 from kcl_app.stores.memory import MemoryStore
+from kcl_app.worker.child import settle_memory
 from processors.envelope import Record
 
 MEGABYTE = 1_000_000
@@ -136,6 +137,7 @@ def like_a_child() -> None:
     import kcl_app.worker.record_processor  # noqa: F401
 
     wiring.store(load())
+    settle_memory()
 
 
 def run(events: int, providers: int, moves: int, cached_items: int | None, samples: int) -> dict[str, Any]:
