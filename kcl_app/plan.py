@@ -40,16 +40,16 @@ class Measured:
     """What one event, one provider and one process cost. The one place to put in new figures."""
 
     # make bench-growth: providers in memory; make bench, load burst: the JVM
-    python_us: float = _number(450, "µs", "Python CPU of an event whose provider is in memory", MEASURED)
-    jvm_us: float = _number(100, "µs", "JVM CPU of an event", MEASURED)
+    python_us: float = _number(220, "µs", "Python CPU of an event whose provider is in memory", MEASURED)
+    jvm_us: float = _number(70, "µs", "JVM CPU of an event", MEASURED)
     write_units: float = _number(3.2, "WRU", "written for an event", MEASURED)
     read_units: float = _number(0.1, "RRU", "read for an event whose provider is in memory", MEASURED)
     # make bench-growth: providers past the default bound, and 5,000 items past it
-    load_us: float = _number(560, "µs", "Python CPU to read a provider that is not in memory", MEASURED)
-    load_item_us: float = _number(45, "µs", "Python CPU for each of its items", MEASURED)
+    load_us: float = _number(100, "µs", "Python CPU to read a provider that is not in memory", MEASURED)
+    load_item_us: float = _number(24, "µs", "Python CPU for each of its items", MEASURED)
     # make bench-memory: at the start, and what grows with the items in memory
-    child_mb: float = _number(83, "MB", "a Python child with no items in memory", MEASURED)
-    item_kb: float = _number(3.4, "kB", "one item in a child's memory", MEASURED)
+    child_mb: float = _number(72, "MB", "a Python child with no items in memory", MEASURED)
+    item_kb: float = _number(2.9, "kB", "one item in a child's memory", MEASURED)
     # a JVM with four shards takes some 200 to 250 MB resident; its heap grows with what it reads ahead
     jvm_mb: float = _number(300, "MB", "the JVM and the supervisor", ASSUMED)
     jvm_shard_mb: float = _number(60, "MB", "the JVM's heap for each shard", ASSUMED)
