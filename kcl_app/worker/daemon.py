@@ -142,6 +142,10 @@ def properties(settings: Settings, executable_name: str, worker_id: str) -> dict
         # A handoff that begins while the shard waits for its parent is never completed in this version of the KCL: the
         # old owner keeps the lease and nobody reads the shard. A lease that is just taken costs some replays.
         "isGracefulLeaseHandoffEnabled": False,
+        # Unless this is set the KCL lists the stream's shards when it makes a task of records and has no list yet; and
+        # where that call fails it skips the records, goes on, and lets later checkpoints pass them (ProcessTask). It
+        # wants the list to drop copies of aggregated records after a reshard, which do no harm here.
+        "skipShardSyncAtWorkerInitializationIfLeasesExist": True,
         "shutdownGraceMillis": shutdown_grace_milliseconds(settings.worker.grace_seconds),
         # Unset, a hung child would be waited for forever.
         "timeoutInSeconds": settings.worker.child_timeout_seconds,

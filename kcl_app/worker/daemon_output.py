@@ -33,6 +33,8 @@ _CHILD_ENDED = re.compile(r"^Child process exited with value: (\d+)")
 _CHILD_FAILED = re.compile(r"^(Failed to start client executable|Encountered an error while trying to )")
 """What the daemon says just before it ends itself because of a child."""
 _CHILD_SILENT = re.compile(r"^Timedout to get status message for \S+ action for shard (\S+)\. Terminating")
+_SKIPPED = re.compile(r"^(\S+): Caught exception from handleInput")
+"""What the KCL says (ShardConsumerSubscriber) when it could make no task of records: it drops them and goes on."""
 _EXPLAINS_SECONDS = 30.0
 """How long before the end of a child or of the daemon an error may have come that explains it."""
 _OF_RUNTIME = re.compile(
@@ -76,6 +78,8 @@ class DaemonOutput:
         self._child_end = ""
         self.child_failed = False
         """A child ended, or could not be used, without being asked to: the daemon is about to end with it."""
+        self.records_skipped = False
+        """The KCL has dropped records, and a checkpoint of later ones would pass them."""
         self.errors = 0
         """Errors that the daemon logged."""
         self.initialized = False
@@ -130,6 +134,11 @@ class DaemonOutput:
                 self._remember(child_end=f"a shard's child ended with {_child_status(int(ended.group(1)))}")
         if silent := _CHILD_SILENT.match(line.message):
             self._remember(child_end=f"the child of {silent.group(1)} answered nothing for too long")
+        if skipped := _SKIPPED.match(line.message):
+            self.records_skipped = True
+            self._remember(
+                child_end=f"the KCL dropped records of {skipped.group(1)}, so no checkpoint may pass them"
+            )
         if line.level == "error" and not shutdown_failed:
             self.errors += 1
             self._remember(daemon=_summary(line))

@@ -78,6 +78,10 @@ class Ending:
         self._judge()
 
     def _look(self) -> None:
+        if self._output.records_skipped:
+            self._jvm.kill()  # at once: the next checkpoint would pass them
+            self.cut_off = True
+            return
         if len(self._signals) > 1:
             raise hurried(self._signals[-1])
         if self._began is None:

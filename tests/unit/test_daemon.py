@@ -37,6 +37,9 @@ def test_every_property_is_one_that_this_version_of_the_daemon_has(key: str) -> 
 def test_properties_say_what_the_defaults_get_wrong() -> None:
     found = daemon.properties(PRODUCTION, "python -m kcl_app.worker.child", "host-1")
     assert found["initialPositionInStream"] == "TRIM_HORIZON"
+    assert found["skipShardSyncAtWorkerInitializationIfLeasesExist"] == "true", (
+        "or records are lost with ListShards"
+    )
     assert found["retrievalMode"] == "POLLING"
     assert found["metricsLevel"] == "NONE"
     assert found["callProcessRecordsEvenForEmptyRecordList"] == "true"

@@ -101,6 +101,19 @@ def test_a_daemon_whose_child_is_at_work_has_its_whole_grace(
     assert process.poll() is None, "the caller kills it"
 
 
+def test_a_daemon_that_drops_records_is_killed_at_once(started: list[subprocess.Popen[str]]) -> None:
+    """Its next checkpoint would pass them."""
+    process = daemon(started, "with a child")
+    output = DaemonOutput(show_any=True)
+    output.initialized = True
+    output.on_stdout("WARN\tShardConsumerSubscriber\tshardId-03: Caught exception from handleInput\t\n")
+    end = Ending(process, output, [], CloudWatch(lambda: None, lambda: 0), 30)
+    with pytest.raises(WorkerError, match=r"^the KCL dropped records of shardId-03, .* will be read again$"):
+        end.wait([])
+    assert end.cut_off
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_child_whose_daemon_is_gone_is_found_and_ended_all_the_same(
     started: list[subprocess.Popen[str]],
 ) -> None:

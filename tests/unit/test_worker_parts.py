@@ -72,6 +72,17 @@ def test_the_daemons_lines_become_log_lines_and_tell_its_state(stream: io.String
     assert output.hint() == "failed: java.io.IOException: gone"
 
 
+def test_records_that_the_kcl_drops_are_heard_of(stream: io.StringIO) -> None:
+    output = DaemonOutput(show_any=False)
+    output.on_stdout("WARN\tShardConsumerSubscriber\tshardId-03: Something else\t\n")
+    assert not output.records_skipped
+    dropped = "shardId-03: Caught exception from handleInput"
+    output.on_stdout(f"WARN\tShardConsumerSubscriber\t{dropped}\tjava.lang.RuntimeException: closed\n")
+    assert output.records_skipped
+    assert output.child_failed
+    assert output.hint() == "the KCL dropped records of shardId-03, so no checkpoint may pass them"
+
+
 def test_a_childs_end_explains_the_daemons_better_than_what_follows_from_it() -> None:
     output = DaemonOutput(show_any=False)
     output.on_stdout("INFO\tMultiLangShardRecordProcessor\tChild process exited with value: 137\t\n")
