@@ -208,10 +208,12 @@ def test_two_workers_on_four_shards_come_to_what_try_says(
     samples = [one.samples() for one in workers]
     assert min(one.sum("scheduling_records_total") for one in samples) > 0, "both have worked"
     for one in samples:
-        assert one.sum("scheduling_events_total") == one.sum("scheduling_records_total"), (
+        # More events than records: those that a worker had taken, not settled, when the shard moved away.
+        assert one.sum("scheduling_events_total") >= one.sum("scheduling_records_total"), (
             "every event is counted"
         )
         assert_metrics_are_complete(one)
+    assert sum(one.sum("scheduling_records_total") for one in samples) >= 50_000, "every record was settled"
     assert not [row for row in wiring.store(settings).scan(Table.DEAD_LETTERS) if row["pk"] != PARTITION]
     assert [one.stop() for one in workers] == [0, 0]
     assert differences(settings, wanted) == [], "nothing that was still under way came after"
