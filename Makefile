@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test lint demo clean bench bench-growth bench-memory
+.PHONY: install test lint demo clean bench bench-growth bench-memory bench-patterns bench-isolation
 
 install: $(STAMP)
 
@@ -18,6 +18,7 @@ $(STAMP): setup.cfg constraints.txt
 
 test: lint
 	$(BIN)/python scripts/fetch_fhir_examples.py
+	$(BIN)/python scripts/fetch_event_ruler.py
 	# Several at once: the tests with the real KCL mostly wait.
 	$(BIN)/pytest -n 3 --dist worksteal
 
@@ -37,6 +38,14 @@ bench-growth: install
 
 bench-memory: install
 	$(BIN)/python -m benchmarks.growth_memory $(if $(JSON),--json $(JSON)) $(MEMORY)
+
+# How fast event patterns are matched.
+bench-patterns: install
+	$(BIN)/python -m benchmarks.patterns $(if $(JSON),--json $(JSON))
+
+# What a plugin costs in a process of its own.
+bench-isolation: install
+	$(BIN)/python -m benchmarks.isolation $(if $(JSON),--json $(JSON))
 
 # KEEP=1 leaves everything running.
 demo: install

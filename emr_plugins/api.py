@@ -104,7 +104,7 @@ class EmrPlugin(ABC):
         name: the `emr` of the events that it understands; lower-case letters, digits and underscores.
         api_version: the version of this page that it was written for.
         patterns: which item changes make it recompute, as EventBridge event patterns over the change document
-            ``{"eventName", "tenant", "emr", "kind", "keys", "newImage", "oldImage"}``. Exact values for now.
+            ``{"eventName", "tenant", "emr", "kind", "keys", "newImage", "oldImage"}``.
         Settings: a pydantic model of its settings, one set for each tenant.
     """
 

@@ -42,8 +42,25 @@ _SUSPENDED: dict[Scope, str] = {
 }
 
 _OWN_FILES = frozenset(
-    str(Path(__file__).with_name(f"{name}.py")) for name in ("calls", "host", "time_limit")
+    str(Path(__file__).parent / f"{name}.py")
+    for name in ("calls", "host", "time_limit", "isolation/__main__", "isolation/plugin", "isolation/process")
 )
+
+
+class Elsewhere(Exception):  # noqa: N818
+    """A plugin's call failed in another process.
+
+    Args:
+        said: what it did, as "raised KeyError at acme.py:12"; holds no input.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+
+
+class WrongSettings(Exception):  # noqa: N818
+    """A tenant's settings are wrong, says another process: which field of them and why, without its value."""
 
 
 class PluginCalls:
@@ -156,10 +173,12 @@ def _attempt(
     except BaseException as error:  # a plugin that exits must not take the shard along
         if is_interruption(error) or _pressed(error):
             raise
+        if isinstance(error, Elsewhere):
+            return _Refused(Reject("plugin_failed", f"{name}{call.method} {error.said}"), True)
         if asked:
-            why = f"{call.method} returned what raises {_described(error)}"
+            why = f"{call.method} returned what raises {described(error)}"
             return _Refused(Reject("plugin_nonsense", name + why), True)
-        return _Refused(Reject("plugin_failed", f"{name}{call.method} raised {_described(error)}"), True)
+        return _Refused(Reject("plugin_failed", f"{name}{call.method} raised {described(error)}"), True)
 
 
 def _pressed(error: BaseException) -> bool:
@@ -169,7 +188,7 @@ def _pressed(error: BaseException) -> bool:
     )
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """What was raised and where: the type and the line, but not the message, which may hold input."""
     try:
         at = ""

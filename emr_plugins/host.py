@@ -22,10 +22,11 @@ from processors.quoting import without_quotes
 from processors.spans import Span
 from processors.times import Interval
 
+from . import change_documents
 from .answers import MAX_CHANGES, MAX_PROVIDERS, checked_changes, checked_impact, checked_spans, gone_through
 from .api import Context
 from .breaker import Breakers, Call
-from .calls import Failed, PluginCalls, Timer
+from .calls import Failed, PluginCalls, Timer, WrongSettings
 from .registry import LoadedPlugin, Registry
 from .standard import RESERVED_TYPES
 from .time_limit import TimeLimit
@@ -169,7 +170,7 @@ class PluginHost:
         if loaded is None:
             return None
         if not loaded.matches_everything:
-            document = _document(provider, change)
+            document = change_documents.of_change(provider, change)
             if not any(pattern.matches(document) for pattern in loaded.patterns):
                 return ()
         if loaded.standard_impact:  # ours: needs no settings, and is always right
@@ -272,6 +273,8 @@ class PluginHost:
             except ValidationError as error:
                 # Their values may be secret.
                 return _WrongSettings(loaded.name, explain(error, ours=_is_own(loaded)))
+            except WrongSettings as error:
+                return _WrongSettings(loaded.name, str(error))
 
         def rejected(reject: Reject) -> Reject:
             return Reject("plugin_failed", f"plugin {loaded.name}: settings raised {type(reject).__name__}")
@@ -295,7 +298,7 @@ class PluginHost:
 
 def _is_own(loaded: LoadedPlugin) -> bool:
     """Whether a plugin is built in: those are known not to quote what they reject, and to validate what they make."""
-    return type(loaded.plugin).__module__.startswith("emr_plugins.")
+    return not loaded.isolated and type(loaded.plugin).__module__.startswith("emr_plugins.")
 
 
 def _bounded(reject: Reject, event: Event | None = None) -> Reject:
@@ -317,27 +320,3 @@ def _decoded(event: Event) -> Any:
         return event.payload()
     except Reject:
         return event.data_base64
-
-
-def _document(provider: ProviderKey, change: Change) -> dict[str, Any]:
-    """The change document that patterns see."""
-
-    def image(item: Item | None) -> dict[str, Any] | None:
-        if item is None:
-            return None
-        return {"kind": item.kind, "id": item.key.id, **item.body.model_dump(mode="json")}
-
-    some = change.new or change.old
-    assert some is not None  # a change has one side at least
-    document: dict[str, Any] = {
-        "eventName": "INSERT" if change.old is None else "REMOVE" if change.new is None else "MODIFY",
-        "tenant": provider.tenant,
-        "emr": provider.emr,
-        "kind": some.kind,
-        "keys": {"pk": provider.pk(), "sk": some.key.sk()},
-    }
-    if change.new is not None:
-        document["newImage"] = image(change.new)
-    if change.old is not None:
-        document["oldImage"] = image(change.old)
-    return document

@@ -15,6 +15,7 @@ from kcl_app.cli import (
     dead_letters,
     demo,
     local,
+    patterns,
     plan,
     put,
     recompute,
@@ -68,6 +69,7 @@ app.add_typer(dead_letters.app)
 app.command("recompute")(recompute.recompute)
 app.command("replay")(replay.replay)
 app.command("plan")(plan.plan)
+app.add_typer(patterns.app)
 
 
 def _say(line: str) -> None:

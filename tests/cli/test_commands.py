@@ -44,7 +44,8 @@ def commands() -> list[tuple[str, ...]]:
 
 
 COMMANDS = commands()
-GROUPS = ((), ("local",), ("dead-letters",))
+GROUPS = ((), ("local",), ("dead-letters",), ("patterns",))
+WITHOUT_SETTINGS = (("patterns", "test"),)
 
 
 def test_the_commands_are_those_promised() -> None:
@@ -258,7 +259,9 @@ def test_the_table_shows_times_and_takes_nothing_for_markup(day: Callable[..., A
     assert f"{date(2026, 3, 9):%a}" in text
 
 
-@pytest.mark.parametrize("command", [path for path in COMMANDS if path not in GROUPS], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [path for path in COMMANDS if path not in (*GROUPS, *WITHOUT_SETTINGS)], ids=" ".join
+)
 def test_every_command_takes_a_settings_file(command: tuple[str, ...]) -> None:
     assert "--config" in run(*command, "--help").out
 
