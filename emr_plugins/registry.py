@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from .api import API_VERSION, EmrPlugin, StandardEnginePlugin
+from .isolation import CannotStart, isolated
 from .patterns import EventPattern, InvalidPattern
 
 GROUP = "emr_plugins"
@@ -36,12 +37,14 @@ class LoadedPlugin:
         distribution: the pip package that it came in.
         version: that package's version.
         patterns: its patterns, compiled.
+        isolated: whether it runs in a process of its own.
     """
 
     plugin: EmrPlugin
     distribution: str
     version: str
     patterns: tuple[EventPattern, ...]
+    isolated: bool = False
 
     @cached_property
     def matches_everything(self) -> bool:
@@ -81,7 +84,9 @@ class Registry:
     refused: list[Refusal] = field(default_factory=list)
     left_out: list[Refusal] = field(default_factory=list)
 
-    def add(self, plugin: EmrPlugin, distribution: str = "", version: str = "") -> None:
+    def add(
+        self, plugin: EmrPlugin, distribution: str = "", version: str = "", *, isolated: bool = False
+    ) -> None:
         """Register a plugin, or refuse it with the reason."""
         name = str(getattr(plugin, "name", type(plugin).__name__))
         try:
@@ -99,7 +104,7 @@ class Registry:
         if any(refusal.name == name and refusal.reason.startswith("two plugins") for refusal in self.refused):
             self.refused.append(Refusal(name, distribution, f"two plugins are called {name}"))
             return
-        self.plugins[name] = LoadedPlugin(plugin, distribution, version, patterns)
+        self.plugins[name] = LoadedPlugin(plugin, distribution, version, patterns, isolated)
 
 
 class _Wrong(Exception):  # noqa: N818
@@ -132,16 +137,22 @@ def _checked(plugin: object) -> tuple[EventPattern, ...]:
         raise _Wrong(f"its patterns: {error}") from None
 
 
-def discover(allow: Iterable[str] | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
+def discover(
+    allow: Iterable[str] | None = None,
+    found: Iterable[EntryPoint] | None = None,
+    isolate: Mapping[str, int] | None = None,
+) -> Registry:
     """Load the installed plugins.
 
     Args:
         allow: entry point names to load; all if None. `standard` is always there, since its event types are
             reserved under every `emr`.
         found: the entry points, instead of those installed.
+        isolate: entry point names to run in processes of their own, with what each may allocate there, in MB.
     """
     registry = Registry()
     allowed = None if allow is None else {*allow, "standard"}
+    isolate = isolate or {}
     points = sorted(
         entry_points(group=GROUP) if found is None else found, key=lambda point: (point.name, point.value)
     )
@@ -150,6 +161,14 @@ def discover(allow: Iterable[str] | None = None, found: Iterable[EntryPoint] | N
         version = point.dist.version if point.dist else ""
         if allowed is not None and point.name not in allowed:
             registry.left_out.append(Refusal(point.name, distribution, "plugins.allow leaves it out"))
+            continue
+        if point.name in isolate:
+            try:
+                stand_in = isolated(point, isolate[point.name])
+            except (CannotStart, OSError) as error:
+                registry.refused.append(Refusal(point.name, distribution, str(error)))
+            else:
+                registry.add(stand_in, distribution, version, isolated=True)
             continue
         try:
             plugin: Any = point.load()()
@@ -162,6 +181,9 @@ def discover(allow: Iterable[str] | None = None, found: Iterable[EntryPoint] | N
             registry.refused.append(Refusal(point.name, distribution, why))
             continue
         registry.add(plugin, distribution, version)
-    for name in sorted((allowed or set()) - {point.name for point in points}):
+    installed = {point.name for point in points}
+    for name in sorted((allowed or set()) - installed):
         registry.refused.append(Refusal(name, "", "the settings allow it, but no installed package has it"))
+    for name in sorted(set(isolate) - installed - (allowed or set())):
+        registry.refused.append(Refusal(name, "", "the settings isolate it, but no installed package has it"))
     return registry

@@ -44,6 +44,8 @@ PAYLOAD_KEYS = frozenset(
 DROPPED = "<dropped>"
 FOREIGN = "a line that kcl-app did not log"
 """What stands in place of a line that something else logged, a plugin perhaps."""
+PLUGIN_REFUSED = "plugin refused"
+"""The event of a log line by which the supervisor learns of it: `plugin` and `why`."""
 
 _SECRET_KEY = re.compile(
     r"secret|password|passwd|credential|authorization|private_?key|api_?key|(^|_)token$", re.I

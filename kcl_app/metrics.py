@@ -271,7 +271,10 @@ WORKER_READY = _supervisor(
 )
 CHILDREN_EXITED = _supervisor("scheduling_children_exited_total", "counter", "Shard children that ended.")
 PROCESSES = _supervisor(
-    "scheduling_processes", "gauge", "Running processes: jvm, child or supervisor.", "process"
+    "scheduling_processes",
+    "gauge",
+    "Running processes: jvm, child, plugin (isolated ones) or supervisor.",
+    "process",
 )
 PROCESS_CPU = _supervisor(
     "scheduling_process_cpu_seconds_total",

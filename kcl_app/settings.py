@@ -183,6 +183,14 @@ class PluginSettings(_Section):
         description="Names of the plugins to load, besides `standard`, which is always there. All that are installed "
         "if unset.",
     )
+    isolation: dict[str, Literal["process"]] = Field(
+        {},
+        description="Plugins to run in processes of their own, by name: `process`. There, what exits, crashes or takes "
+        "too much memory ends nothing but the call; and each call costs more.",
+    )
+    isolation_memory_mb: int = Field(
+        256, ge=64, le=16_384, description="What the process of an isolated plugin may allocate, in MB."
+    )
     call_seconds: float = Field(
         5,
         ge=0.1,

@@ -17,7 +17,7 @@ from emr_plugins.registry import Registry, discover
 from emr_plugins.time_limit import TimeLimit
 from kcl_app.clock import Clock
 from kcl_app.engine.batch import BatchEngine
-from kcl_app.logs import get_logger
+from kcl_app.logs import PLUGIN_REFUSED, get_logger
 from kcl_app.settings import Settings, SettingsError
 from kcl_app.stores.base import Blobs, Store
 from processors.envelope import Event
@@ -163,7 +163,8 @@ def metrics_folder() -> Path | None:
 
 def registry(settings: Settings) -> Registry:
     """The installed plugins, as far as the settings allow them."""
-    return discover(settings.plugins.allow)
+    of = settings.plugins
+    return discover(of.allow, isolate=dict.fromkeys(of.isolation, of.isolation_memory_mb))
 
 
 def plugin_host(
@@ -286,7 +287,7 @@ def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
     made = engine_on(store(settings, observer.store_call), settings, observer)
     metrics.plugins_refused.set(len(made.host.registry.refused))
     for refusal in made.host.registry.refused:
-        get_logger().warning("plugin refused", plugin=refusal.name, why=refusal.reason)
+        get_logger().warning(PLUGIN_REFUSED, plugin=refusal.name, why=refusal.reason)
     return made
 
 

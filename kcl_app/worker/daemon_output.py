@@ -76,6 +76,7 @@ class DaemonOutput:
         self._child_error = (-math.inf, "")
         self._daemon_error = (-math.inf, "")
         self._child_end = ""
+        self._refused: dict[str, str] = {}
         self.child_failed = False
         """A child ended, or could not be used, without being asked to: the daemon is about to end with it."""
         self.records_skipped = False
@@ -117,9 +118,17 @@ class DaemonOutput:
             self._other(text)
             return
         self._children_work = True
+        if fields.get("event") == logs.PLUGIN_REFUSED:
+            with self._lock:
+                self._refused[str(fields.get("plugin"))] = str(fields.get("why"))[:_LONGEST]
         if fields.get("level") in ("error", "critical"):
             self._remember(child=_child_summary(fields))
         logs.relay(fields)
+
+    def plugins_refused(self) -> dict[str, str]:
+        """Installed plugins that do not run, as the children have told: name → why."""
+        with self._lock:
+            return dict(sorted(self._refused.items()))
 
     def _note(self, line: DaemonLine) -> None:
         """What a line of the daemon's log says of its state."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,28 +31,36 @@ class WorkerServer:
         registry: what /metrics shows, as text or, to a scraper that asks for it, as OpenMetrics.
         unhealthy: why /healthz should answer 503.
         unready: why /readyz should.
+        left_out: what /readyz tells besides, whatever its answer: who does not run, and why.
 
     Raises:
         OSError: the port is taken, or the address is not this machine's.
     """
 
     def __init__(
-        self, bind: str, port: int, registry: CollectorRegistry, unhealthy: Reasons, unready: Reasons
+        self,
+        bind: str,
+        port: int,
+        registry: CollectorRegistry,
+        unhealthy: Reasons,
+        unready: Reasons,
+        left_out: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         def metrics(accept: str) -> tuple[int, str, bytes]:
             encode, content_type = choose_encoder(accept)
             return 200, content_type, encode(registry)
 
-        def state(word: str, reasons: Reasons) -> tuple[int, str, bytes]:
+        def state(word: str, reasons: Reasons, **more: object) -> tuple[int, str, bytes]:
             why = reasons()
-            body = json.dumps({"status": word} if not why else {"status": f"not {word}", "why": why})
-            return (503 if why else 200), _JSON, body.encode() + b"\n"
+            said: dict[str, object] = {"status": f"not {word}", "why": why} if why else {"status": word}
+            said.update({name: value for name, value in more.items() if value})
+            return (503 if why else 200), _JSON, json.dumps(said).encode() + b"\n"
 
         class Handler(_Handler):
             pages = {  # noqa: RUF012 - made once, never changed
                 "/metrics": metrics,
                 "/healthz": lambda _accept: state("healthy", unhealthy),
-                "/readyz": lambda _accept: state("ready", unready),
+                "/readyz": lambda _accept: state("ready", unready, plugins_refused=left_out()),
             }
 
         class Server(_Server):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-JVM, CHILD, SUPERVISOR = "jvm", "child", "supervisor"
+JVM, CHILD, PLUGIN, SUPERVISOR = "jvm", "child", "plugin", "supervisor"
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Usage:
     """One process at one moment.
 
     Args:
-        kind: ``jvm``, ``child`` or ``supervisor``.
+        kind: ``jvm``, ``child``, ``plugin`` or ``supervisor``.
         pid: its id.
         started: seconds since the epoch.
         cpu_seconds: user and system time so far.
@@ -68,7 +68,7 @@ class ProcessBook:
         for one in running:
             memory[one.kind] += one.memory_bytes
         self.cpu_seconds, self.memory_bytes = dict(cpu), dict(memory)
-        self.processes = {JVM: 0, CHILD: 0, SUPERVISOR: 0, **Counter(one.kind for one in running)}
+        self.processes = {JVM: 0, CHILD: 0, PLUGIN: 0, SUPERVISOR: 0, **Counter(one.kind for one in running)}
         children_before = {one.pid for one in self.living(CHILD)}
         self._running = running
         ended = (children_before | set(also_known)) - {one.pid for one in self.living(CHILD)}
@@ -84,7 +84,8 @@ def observe(jvm_pid: int) -> list[Usage]:
     """What runs now: this process, the daemon, and everything that the daemon has started.
 
     The daemon leads a session of its own, which its children stay in. So they are found also once it has ended and they
-    are nobody's children any more; and no other session gets that number as long as one of them lives.
+    are nobody's children any more; and no other session gets that number as long as one of them lives. The processes of
+    isolated plugins are those that have a group of their own within the session.
 
     Args:
         jvm_pid: the daemon's process, started in a new session; it may have ended.
@@ -93,7 +94,8 @@ def observe(jvm_pid: int) -> list[Usage]:
     for pid in psutil.pids():
         try:
             if os.getsid(pid) == jvm_pid:
-                found.append(_usage(JVM if pid == jvm_pid else CHILD, pid))
+                kind = JVM if pid == jvm_pid else CHILD if os.getpgid(pid) == jvm_pid else PLUGIN
+                found.append(_usage(kind, pid))
         except OSError:
             continue
     return [one for one in found if one is not None]

@@ -218,7 +218,9 @@ class Supervisor:
     def _server(self, registry: CollectorRegistry) -> WorkerServer:
         worker = self._settings.worker
         try:
-            return WorkerServer(worker.bind, worker.port, registry, self.unhealthy, self.unready)
+            return WorkerServer(
+                worker.bind, worker.port, registry, self.unhealthy, self.unready, self._output.plugins_refused
+            )
         except OSError as error:
             raise WorkerError(
                 f"cannot listen on {worker.bind} port {worker.port}: {error.strerror}; choose another --port"
@@ -234,7 +236,8 @@ class Supervisor:
         with suppress(subprocess.TimeoutExpired):
             jvm.wait(JVM_SECONDS)
         # Only now: until its end it may start another one.
-        children = [one for one in processes.observe(jvm.pid) if one.kind == processes.CHILD]
+        below = (processes.CHILD, processes.PLUGIN)
+        children = [one for one in processes.observe(jvm.pid) if one.kind in below]
         killed = processes.end(children, CHILD_SECONDS if len(self._signals) < 2 else 0.0)
         if killed:
             self._log.warning("children killed", children=killed)

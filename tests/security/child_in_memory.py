@@ -22,14 +22,14 @@ def main(file: Path) -> int:
 
     store, blobs = MemoryStore(), MemoryBlobs()
 
-    def with_leaky(_allow: object = None, _found: object = None) -> Registry:
+    def with_leaky(*_given: object, **_more: object) -> Registry:
         registry = discover()
         registry.add(LeakyPlugin(), "leaky", "1")
         return registry
 
     wiring.store = lambda *_args, **_more: store
     wiring.blobs = lambda *_args, **_more: blobs
-    wiring.discover = with_leaky  # type: ignore[assignment, attr-defined]
+    wiring.discover = with_leaky  # type: ignore[attr-defined]
     try:
         return child.main()
     finally:

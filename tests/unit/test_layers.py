@@ -29,6 +29,7 @@ ENVIRONMENT_READERS = {
     "kcl_app/settings.py": "the settings",
     "kcl_app/wiring.py": "hands the environment on to the Java daemon, with its own AWS variables",
     "kcl_app/worker/supervisor.py": "JAVA_HOME, which is Java's convention and no setting of ours",
+    "emr_plugins/isolation/process.py": "hands next to nothing of it on to the process of an isolated plugin",
     "kcl_app/local/demo.py": "hands it on to the worker that it starts",
     "kcl_app/local/local_cloud.py": "hands it on to the local cloud, without credentials of anyone",
 }
@@ -75,8 +76,13 @@ def test_the_core_asks_no_clock(path: Path) -> None:
     assert not [word for word in (".now(", ".today(", ".utcnow(", "os.environ", "getenv(") if word in text]
 
 
-MAY_BESIDES = {"emr_plugins/time_limit.py": {"threading", "time"}}
-"""What ends calls that take too long asks whether it is in the main thread, and lets others' timers run on."""
+MAY_BESIDES = {
+    "emr_plugins/time_limit.py": {"threading", "time"},
+    "emr_plugins/isolation/process.py": {"os", "subprocess"},
+    "emr_plugins/isolation/__main__.py": {"os"},
+}
+"""What ends calls that take too long asks whether it is in the main thread, and lets others' timers run on. Isolated
+plugins have processes."""
 
 
 @pytest.mark.parametrize("path", sources("emr_plugins"), ids=lambda path: path.name)

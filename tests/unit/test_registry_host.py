@@ -171,7 +171,7 @@ def test_a_third_party_is_found_like_a_built_in(entry_point: Callable[..., Entry
         ("    def spans(self, *args): ...", "its spans takes (args) and must take (day, items, context)"),
         ("    spans = 7", "it has no method spans"),
         ("    Settings = dict", "its Settings is not a pydantic model"),
-        ("    patterns = [{'kind': 'slot'}]", "its patterns: kind: must be an object or a list of values"),
+        ("    patterns = [{'kind': 'slot'}]", 'its patterns: kind: must be an object, or a list of values as ["slot"]'),
         ("    patterns = [[]]", "its patterns: the pattern: must be an object"),
         ("    patterns = None", "its patterns: 'NoneType' object is not iterable"),
     ],

@@ -48,7 +48,7 @@ def test_cpu_time_never_falls_when_a_child_ends_or_its_pid_is_taken_again() -> N
         book.update(usages)
         seen.append(book.cpu_seconds["child"])
     assert seen == [6, 7, 7.5, 7.5]
-    assert book.processes == {"jvm": 0, "child": 0, "supervisor": 0}
+    assert book.processes == {"jvm": 0, "child": 0, "plugin": 0, "supervisor": 0}
     assert book.memory_bytes == {}
 
 
@@ -81,6 +81,13 @@ def test_records_that_the_kcl_drops_are_heard_of(stream: io.StringIO) -> None:
     assert output.records_skipped
     assert output.child_failed
     assert output.hint() == "the KCL dropped records of shardId-03, so no checkpoint may pass them"
+
+
+def test_children_tell_which_plugins_do_not_run(stream: io.StringIO) -> None:
+    output = DaemonOutput(show_any=False, seal="s")
+    for line in ({"seal": "s", "plugin": "acme", "why": "no licence"}, {"plugin": "forged", "why": "x"}):
+        output.on_stderr(json.dumps({"event": "plugin refused", "level": "warning", **line}) + "\n")
+    assert output.plugins_refused() == {"acme": "no licence"}
 
 
 def test_a_childs_end_explains_the_daemons_better_than_what_follows_from_it() -> None:
@@ -162,7 +169,8 @@ def test_the_port_answers_metrics_health_and_readiness() -> None:
     registry = CollectorRegistry()
     Gauge("scheduling_thing", "A thing.", registry=registry).set(1)
     why = ["the KCL sets up its leases"]
-    server = WorkerServer("127.0.0.1", 0, registry, list, lambda: why)
+    refused: dict[str, str] = {}
+    server = WorkerServer("127.0.0.1", 0, registry, list, lambda: why, lambda: refused)
     server.start()
     try:
         status, kind, body = fetch(f"{server.url}/metrics")
@@ -178,6 +186,10 @@ def test_the_port_answers_metrics_health_and_readiness() -> None:
         assert json.loads(body) == {"status": "not ready", "why": why}
         why.clear()
         assert fetch(f"{server.url}/readyz")[0] == 200
+        refused["acme"] = "it failed to load"
+        status, _, body = fetch(f"{server.url}/readyz")
+        assert status == 200, "the other plugins run"
+        assert json.loads(body) == {"status": "ready", "plugins_refused": refused}
         assert fetch(f"{server.url}/other")[0] == 404
     finally:
         server.stop()
