@@ -243,9 +243,12 @@ class WorkerMetrics:
     Args:
         registry: what the metrics register with; each instance needs one of its own. Where the environment names
             PROMETHEUS_MULTIPROC_DIR the values live in files there, for the supervisor to add up.
+        watched_tenants: the only ones that may be named in metrics, and whose silence is measured.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, watched_tenants: Collection[str] = ()) -> None:
+        self.watched_tenants = frozenset(watched_tenants)
+
         def counter(metric: Declaration) -> Counter:
             return Counter(metric.name, metric.help, metric.labels, registry=registry)
 

@@ -223,7 +223,7 @@ def _play(settings: Settings, worker: Worker, tenant: str, console: Console) -> 
             worker.check()
             samples = _scraped(worker)
             live.update(board.table(samples, sent))
-            if board.done(samples) >= len(events) and samples.max("scheduling_lag_seconds") == 0:
+            if board.done(samples) >= len(events) and samples.max("scheduling_read_lag_seconds") == 0:
                 break
             if elapsed > PLAY_SECONDS + DRAIN_SECONDS:
                 raise UserError(f"the worker did not get through the events (see {worker.log})")

@@ -235,7 +235,7 @@ def test_a_delivery_without_records_runs_nothing_and_checkpoints_nothing() -> No
     answers = child.feed(INITIALIZE, process(lag=250), process(lag=None))
     assert answers == [status("initialize"), status("processRecords"), status("processRecords")]
     assert child.engine.ran == []
-    assert child.metric("scheduling_lag_seconds", shard=SHARD) == 0.25
+    assert child.metric("scheduling_read_lag_seconds", shard=SHARD) == 0.25
 
 
 def test_a_throttled_checkpoint_is_tried_again() -> None:
@@ -287,7 +287,7 @@ def test_what_comes_after_a_refused_checkpoint_is_left_to_the_shards_next_worker
         status("leaseLost"),
     ]
     assert [[one.sequence_number for one in records] for records, _ in child.engine.ran] == [[f"{1:056d}"]]
-    for gauge in ("lag_seconds", "checkpoint_timestamp_seconds", "stores_available"):
+    for gauge in ("read_lag_seconds", "checkpoint_timestamp_seconds", "stores_available"):
         value = child.registry.get_sample_value(f"scheduling_{gauge}", {"shard": "shardId-000000000000"})
         assert math.isnan(value or 0.0), (
             "another worker speaks for the shard now, and this one says no number"
@@ -428,7 +428,7 @@ def test_the_metrics_of_what_came_and_what_became_of_it() -> None:
         process(record(3, b"f"), lag=2000),
         OK,
     )
-    assert child.metric("scheduling_lag_seconds", shard=SHARD) == 2
+    assert child.metric("scheduling_read_lag_seconds", shard=SHARD) == 2
     assert child.metric("scheduling_records_total", shard=SHARD) == 3
     assert child.metric("scheduling_record_bytes_total", shard=SHARD) == 6
     events = [child.metric("scheduling_events_total", outcome=outcome) for outcome in ("applied", "rejected")]
