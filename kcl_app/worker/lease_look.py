@@ -66,8 +66,8 @@ def renewals(rows: Mapping[str, Mapping[str, Any]]) -> Renewals:
 def unowned(rows: Mapping[str, Mapping[str, Any]], before: Renewals) -> list[str]:
     """Leases that nobody holds, though their shards could be read.
 
-    A lease without an owner for a moment is being handed over: it counts once it had none the last time as well. So does
-    one whose owner has not renewed it since. The lease of a shard whose parents are not read to their ends has to wait.
+    A lease without an owner for a moment is being handed over: it counts once it had none the last time as well. So
+    does one whose owner has not renewed it since. That of a shard whose parents are not read to their ends has to wait.
 
     Args:
         rows: of the lease table, by lease.
