@@ -447,9 +447,11 @@ class BatchEngine:
     ) -> BatchResult:
         result = BatchResult(providers=providers)
         result.times = [source.event.time.timestamp() for source in decoded]
-        result.tenants = {one.event.tenant: one.record.arrival for one in rejected if one.event is not None}
-        for source in decoded:
-            result.tenants[source.event.tenant] = source.record.arrival
+        result.tenants = {source.event.tenant: source.record.arrival for source in decoded}
+        for one in rejected:
+            if one.event is not None:
+                newest = result.tenants.get(one.event.tenant, 0.0)
+                result.tenants[one.event.tenant] = max(newest, one.record.arrival)
         best: dict[int, str] = {}
         for outcome, candidates in (
             ("superseded", upserted.superseded),

@@ -6,7 +6,9 @@ owner. So each worker looks at all leases, now and then: one scan of a row for e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +33,27 @@ class LeaseLook:
     Args:
         dynamodb: where the KCL keeps its tables.
         table: its lease table, named as the application is.
+        lease_seconds: how long a lease lasts without being renewed; looks that are no further apart tell nothing.
+        monotonic: a clock for durations, in seconds.
     """
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        lease_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._lease_seconds = lease_seconds
+        self._monotonic = monotonic
+        self._looked = -math.inf
+        self._found: int | None = None
         self._before: Renewals = {}
 
     def look(self) -> int | None:
-        """Look once, at least as long after the last time as a lease lasts without renewal.
+        """Look once, unless the last time was a moment ago.
 
         Returns:
             leases that nobody holds; None while the KCL has not made its table.
@@ -47,15 +61,18 @@ class LeaseLook:
         Raises:
             BotoCoreError, ClientError: the table cannot be read.
         """
+        now = self._monotonic()
+        if now - self._looked < self._lease_seconds:
+            return self._found
         rows: dict[str, dict[str, Any]] = {}
         try:
             for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
                 rows.update({str(row["leaseKey"]["S"]): dict(row) for row in page["Items"]})
         except self._dynamodb.exceptions.ResourceNotFoundException:
             return None
-        found = unowned(rows, self._before)
-        self._before = renewals(rows)
-        return len(found)
+        self._found = len(unowned(rows, self._before))
+        self._before, self._looked = renewals(rows), now
+        return self._found
 
 
 def renewals(rows: Mapping[str, Mapping[str, Any]]) -> Renewals:

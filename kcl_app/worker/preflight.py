@@ -67,7 +67,11 @@ class Preflight:
         self._kinesis = wiring.kinesis(settings)
         self._dynamodb = wiring.dynamodb(settings)
         self._s3 = wiring.s3(settings)
-        self._leases = LeaseLook(wiring.kcl_dynamodb(settings), settings.stream.application)
+        self._leases = LeaseLook(
+            wiring.kcl_dynamodb(settings),
+            settings.stream.application,
+            settings.stream.failover_milliseconds / 1000,
+        )
         self.retention_seconds: float | None = None
         """How long the stream keeps a record, at the last look; None before the first."""
         self.open_shards: int | None = None

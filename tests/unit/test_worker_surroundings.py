@@ -90,11 +90,15 @@ class _Table:
 
 def test_leases_are_compared_with_those_of_the_look_before() -> None:
     table = _Table()
-    look = LeaseLook(table, "app")  # type: ignore[arg-type]
+    now = [0.0]
+    look = LeaseLook(table, "app", 10.0, lambda: now[0])  # type: ignore[arg-type]
     assert look.look() is None, "the KCL has not made its table yet"
     table.rows = [{"leaseKey": {"S": "a"}, **lease(1)}, {"leaseKey": {"S": "b"}, **lease(1)}]
     assert look.look() == 0
     table.rows[0]["leaseCounter"] = {"N": "2"}
+    now[0] = 9.0
+    assert look.look() == 0, "an owner may not have had to renew it yet"
+    now[0] = 10.0
     assert look.look() == 1
 
 
