@@ -300,6 +300,15 @@ class WorkerMetrics:
         self.events.labels("ignored")
         for reason in REASONS:
             self.dead_letters.labels(reason)
+        self.retries.labels("batch")
+        for operation in (
+            "BatchExecuteStatement",
+            "BatchGetItem",
+            "DeleteItem",
+            "Query",
+            "TransactWriteItems",
+        ):
+            self.store_throttles.labels(operation)
 
     def forget(self, shard: str) -> None:
         """Say nothing more of a shard that another worker has: its gauges, which no file can lose, become no numbers.
