@@ -103,6 +103,14 @@ def quicker(document: Mapping[str, Any], factor: float, least: float) -> dict[st
     return {"groups": groups}
 
 
+def filled_in(expr: str, board: Mapping[str, Any]) -> str:
+    """A dashboard's query as Grafana sends it while everything is chosen."""
+    for variable in board["templating"]["list"]:
+        typed_in = variable["type"] == "textbox"
+        expr = re.sub(rf"\${variable['name']}\b", variable["query"] if typed_in else ".*", expr)
+    return expr.replace("$__rate_interval", "1m")
+
+
 class Prometheus:
     """A running server.
 
@@ -166,7 +174,6 @@ def prometheus(folder: Path, port: int, targets: Sequence[str], interval: float)
         f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        "--storage.tsdb.no-lockfile",
     ]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)

@@ -280,6 +280,7 @@ def table(
         .datasource(SOURCE)
         .targets(list(queries.values()))
         .no_value(empty)
+        .align(common.FieldTextAlignment.AUTO)
         .thresholds(thresholds(()))
         .links(runbook_links(runbooks))
         .height(height)

@@ -108,7 +108,7 @@ def behind() -> list[Panel]:
     """How far behind, and why."""
     return [
         timeline(
-            "State",
+            "State by shard",
             "The lag judge's verdict over time.",
             "green.",
             query("scheduling:shard_state:code{@job,shard}", "{{shard}}"),

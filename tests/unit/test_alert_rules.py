@@ -104,7 +104,9 @@ def test_the_queries_of_the_runbooks_are_promql(tmp_path: Path) -> None:
 def test_limits_are_there_and_used() -> None:
     """A limit that is missing is no number, and its alert would keep silent for ever."""
     recorded = {rule["record"] for rule in rules() if "record" in rule}
-    used = set(re.findall(r"scalar\((scheduling:limit:\w+)\)", " ".join(str(rule["expr"]) for rule in alerts())))
+    used = set(
+        re.findall(r"scalar\((scheduling:limit:\w+)\)", " ".join(str(rule["expr"]) for rule in alerts()))
+    )
     assert used == {name for name in recorded if name.startswith("scheduling:limit:")}
 
 
