@@ -39,12 +39,14 @@ class Lease:
         owner: the worker that has it, as the KCL calls it; None: nobody.
         checkpoint: sequence number, or `TRIM_HORIZON`, `LATEST`, `SHARD_END`.
         parents: shards that it was made of.
+        counter: counts up with each renewal, which comes three times in the failover time.
     """
 
     shard: str
     owner: str | None
     checkpoint: str
     parents: tuple[str, ...] = ()
+    counter: int = 0
 
     @property
     def ended(self) -> bool:
@@ -59,6 +61,7 @@ def lease_of(row: dict[str, Any]) -> Lease:
         str(row.get("leaseOwner", {}).get("S", "")) or None,
         str(row.get("checkpoint", {}).get("S", "TRIM_HORIZON")),
         tuple(sorted(str(parent) for parent in row.get("parentShardId", {}).get("SS", []))),
+        int(row.get("leaseCounter", {}).get("N", 0)),
     )
 
 
@@ -80,3 +83,44 @@ def rows(dynamodb: DynamoDBClient, application: str) -> Iterator[dict[str, Any]]
 def leases(dynamodb: DynamoDBClient, application: str) -> list[Lease]:
     """All leases, by shard. Arguments as `rows`."""
     return sorted((lease_of(row) for row in rows(dynamodb, application)), key=lambda lease: lease.shard)
+
+
+class Renewals:
+    """Who renews their leases. An owner that died still stands in the table; what stops is the counter.
+
+    Args:
+        failover_seconds: a lease that is not renewed for so long is anybody's.
+    """
+
+    def __init__(self, failover_seconds: float) -> None:
+        self._failover = failover_seconds
+        self._moved: dict[str, tuple[tuple[str | None, int], float, bool]] = {}
+
+    def look(self, leases: list[Lease], now: float) -> None:
+        """Take in what was read.
+
+        Args:
+            leases: all there are.
+            now: of a clock for durations, in seconds.
+        """
+        for lease in leases:
+            mark = (lease.owner, lease.counter)
+            before = self._moved.get(lease.shard)
+            if before is None or before[0] != mark:
+                self._moved[lease.shard] = (mark, now, before is not None)
+
+    def unsure(self, now: float) -> set[str]:
+        """Shards with an owner that has neither renewed since they were first seen, nor had the time to."""
+        return {
+            shard
+            for shard, (mark, since, moved) in self._moved.items()
+            if mark[0] is not None and not moved and now - since <= self._failover
+        }
+
+    def silent(self, now: float) -> set[str]:
+        """Shards whose owner does not renew the lease any more."""
+        return {
+            shard
+            for shard, (mark, since, _) in self._moved.items()
+            if mark[0] is not None and now - since > self._failover
+        }
