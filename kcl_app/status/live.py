@@ -22,8 +22,8 @@ from rich.text import Text
 
 from kcl_app.settings import Settings
 from kcl_app.status.gather import Gatherer
-from kcl_app.status.model import Status, status
 from kcl_app.status.render import render
+from kcl_app.status.verdict import Status, status
 
 TABLES_SECONDS = 60.0
 """Between two counts of dead letters and stale days, which read the tables."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from kcl_app.settings import Settings
 from kcl_app.status.gather import Gatherer, together
-from kcl_app.status.model import Status, status
+from kcl_app.status.verdict import Status, status
 
 STEP_SECONDS = 0.5
 

@@ -9,7 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kcl_app.status.model import Shard, Status, Word, counted, seconds, short, trend
+from kcl_app.status.shards import Shard
+from kcl_app.status.verdict import Status, Word
+from kcl_app.status.words import counted, seconds, short, trend
 from kcl_app.status.workers import Plugin, Worker
 
 _VERDICT: dict[Word, str] = {
