@@ -36,7 +36,7 @@ class Counting(processor.RecordProcessorBase):  # type: ignore[misc] # kclpy has
             if base64.b64decode(record.data) == b"unavailable":
                 self._metrics.stores_available.labels(self._shard).set(0)
         self._metrics.records.labels(self._shard).inc(len(records))
-        self._metrics.lag_seconds.labels(self._shard).set(process_records_input.millis_behind_latest / 1000)
+        self._metrics.read_lag.labels(self._shard).set(process_records_input.millis_behind_latest / 1000)
         self._metrics.batch_duration.observe(0.002)
         if records:
             process_records_input.checkpointer.checkpoint(records[-1].sequence_number)

@@ -149,7 +149,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
     def _process(self, given: Any) -> None:
         lag = given.millis_behind_latest
         if lag is not None and not self._given_up:
-            self._metrics.lag_seconds.labels(self._shard).set(lag / 1000)
+            self._metrics.read_lag.labels(self._shard).set(lag / 1000)
         records = [
             Record(
                 one.binary_data,

@@ -27,7 +27,7 @@ from prometheus_client import CollectorRegistry
 
 from kcl_app import logs, wiring
 from kcl_app.clock import Clock
-from kcl_app.metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
+from kcl_app.metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE
 from kcl_app.settings import CONFIG_VARIABLE, Settings
 from kcl_app.worker import daemon, ending, jvm_process, leadership, preflight, processes
 from kcl_app.worker.cloud_watch import CloudWatch
@@ -36,6 +36,7 @@ from kcl_app.worker.errors import WorkerError
 from kcl_app.worker.http_server import WorkerServer
 from kcl_app.worker.metrics_directory import MetricsDirectory
 from kcl_app.worker.runtime_folder import runtime_folder
+from kcl_app.worker.supervisor_metrics import SupervisorCollector, SupervisorValues
 from processors import __version__
 
 HOUSEKEEPING_SECONDS = 2.0

@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from kcl_app import metrics
-from kcl_app.metrics import ALL, SupervisorCollector, SupervisorValues, WorkerMetrics
+from kcl_app.metrics import ALL, WorkerMetrics
 from kcl_app.worker.metrics_directory import MetricsDirectory
+from kcl_app.worker.supervisor_metrics import SupervisorCollector, SupervisorValues
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -36,7 +37,7 @@ for line in sys.stdin:
         continue
     metrics.records.labels(shard).inc(int(count))
     metrics.batch_duration.observe(0.3)
-    metrics.lag_seconds.labels(shard).set(float(count))
+    metrics.read_lag.labels(shard).set(float(count))
     print("done", flush=True)
 """
 
@@ -119,6 +120,7 @@ def test_every_gauge_of_a_child_says_how_several_children_are_to_be_read() -> No
     assert len(gauges) == sum(metric.kind == "gauge" for metric in metrics.WORKER)
     modes = {gauge._name: gauge._multiprocess_mode for gauge in gauges}
     assert modes.pop("scheduling_plugin_suspended") == "livesum", "a suspension is each child's own"
+    assert modes.pop("scheduling_tenant_last_event_timestamp_seconds") == "max", "true whoever has died since"
     assert set(modes.values()) == {"livemostrecent"}
 
 
@@ -167,7 +169,7 @@ def test_dead_children_are_compacted_without_losing_a_count(tmp_path: Path) -> N
             child.count(f"shard-{number}", 10 + round_)
             total += 10 + round_
         before = read(folder)
-        assert (("shard", "shard-0"),) in before["scheduling_lag_seconds"]
+        assert (("shard", "shard-0"),) in before["scheduling_read_lag_seconds"]
         for child in children:
             child.kill()
         folder.bury({child.pid for child in children})
@@ -177,7 +179,7 @@ def test_dead_children_are_compacted_without_losing_a_count(tmp_path: Path) -> N
             after["scheduling_batch_duration_seconds_bucket"]
             == (before["scheduling_batch_duration_seconds_bucket"])
         )
-        assert after["scheduling_lag_seconds"] == {(("shard", "shard-9"),): 7}
+        assert after["scheduling_read_lag_seconds"] == {(("shard", "shard-9"),): 7}
         assert folder.pids() == {survivor.pid}
     by_shard = read(folder)["scheduling_records_total"]
     assert sum(by_shard.values()) == total + 7
@@ -246,7 +248,7 @@ def test_a_file_that_is_just_being_made_does_not_break_a_scrape(tmp_path: Path) 
 def test_gauges_are_read_by_shard(tmp_path: Path) -> None:
     child = Child(tmp_path)
     child.count("shard-0", 3)
-    assert MetricsDirectory(tmp_path).gauges()["scheduling_lag_seconds"] == {"shard-0": 3.0}
+    assert MetricsDirectory(tmp_path).gauges()["scheduling_read_lag_seconds"] == {"shard-0": 3.0}
     child.kill()
 
 
@@ -257,11 +259,11 @@ def test_a_shard_that_a_child_has_given_up_is_gone_until_another_speaks_of_it(tm
     old.count("shard-0", 3)
     old.count("shard-1", 4)
     old.forget("shard-0")
-    assert folder.gauges()["scheduling_lag_seconds"] == {"shard-1": 4.0}
+    assert folder.gauges()["scheduling_read_lag_seconds"] == {"shard-1": 4.0}
     samples = read(folder)
-    assert samples["scheduling_lag_seconds"] == {(("shard", "shard-1"),): 4.0}
+    assert samples["scheduling_read_lag_seconds"] == {(("shard", "shard-1"),): 4.0}
     assert samples["scheduling_records_total"][(("shard", "shard-0"),)] == 3
     new.count("shard-0", 5)
-    assert folder.gauges()["scheduling_lag_seconds"] == {"shard-0": 5.0, "shard-1": 4.0}
+    assert folder.gauges()["scheduling_read_lag_seconds"] == {"shard-0": 5.0, "shard-1": 4.0}
     old.kill()
     new.kill()
