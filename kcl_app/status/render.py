@@ -80,7 +80,7 @@ def _shards(status: Status, width: int, room: int | None) -> Table:
 
 
 def _cells(shard: Shard, width: int) -> list[RenderableType]:
-    word = shard.state or ("" if shard.phase == "read" else shard.phase)
+    word = shard.state.upper() if shard.state else "" if shard.phase == "read" else shard.phase
     colour = _STATES.get(word, "" if shard.phase == "read" else "red" if "owner" in word else "dim")
     lag = NOTHING if shard.lag_seconds is None else seconds(shard.lag_seconds)
     age = shard.checkpoint_age_seconds

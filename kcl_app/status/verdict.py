@@ -13,8 +13,9 @@ from kcl_app.status.words import STEADY, counted, label, seconds, share, trend
 from kcl_app.status.workers import SLO_SECONDS, Worker
 
 Word = Literal["keeps up", "falling behind", "stands still", "cannot tell"]
-MOVING = {"STALLED", "STOPPED"}
+STILL = {"stalled", "stopped"}
 """Words of the judge for a shard that does not move."""
+NO_WORD = {None, "unknown"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ def judge(found: Picture) -> Verdict:
     for shard in found.shards:
         if shard.phase != "read":
             continue
-        if shard.state in MOVING:
+        if shard.state in STILL:
             still.append(f"{label(shard.shard)} {described(shard)}")
-        elif shard.state == "SLOW" or (shard.state is None and (shard.lag_seconds or 0.0) > SLO_SECONDS):
+        elif shard.state == "slow" or (shard.state in NO_WORD and (shard.lag_seconds or 0.0) > SLO_SECONDS):
             slow.append(f"{label(shard.shard)} {described(shard)}")
     still += [unready(one) for one in found.workers if one.answers and not one.ready and one.shards]
     if still or slow:
@@ -115,7 +116,7 @@ def notes(found: Picture) -> list[str]:
 
 def described(shard: Shard) -> str:
     """A shard's state in brackets: ``(SLOW, lag 84 s, +0.8 s/s)``."""
-    parts = [shard.state or ""]
+    parts = [shard.state.upper() if shard.state not in NO_WORD and shard.state else ""]
     if shard.lag_seconds is not None:
         parts.append(f"lag {seconds(shard.lag_seconds)}")
     if shard.trend is not None and abs(shard.trend) >= STEADY:

@@ -23,7 +23,7 @@ class ShardSeen:
         url: of the worker.
         lag_seconds: behind the tip of the stream.
         trend: seconds of lag that come with each second; below 0 it catches up. None: not known yet.
-        state: the judge's word; None: this worker has no judge.
+        state: the judge's word, of `metrics.STATES`; None: it has none yet.
         records_per_second: settled.
         checkpoint_age_seconds: since everything delivered was checkpointed.
         stores_available: whether the shard's stores answer.
@@ -107,8 +107,8 @@ def shards_seen(one: Scraped) -> list[ShardSeen]:
     """The shards that a worker speaks of."""
     if one.now is None:
         return []
-    names = {labels["shard"] for labels, _ in one.now.all(metrics.LAG.name)}
-    names |= {labels["shard"] for labels, _ in one.now.all(metrics.STORES_AVAILABLE.name)}
+    of_shards = (metrics.LAG, metrics.READ_LAG, metrics.STORES_AVAILABLE)
+    names = {labels["shard"] for metric in of_shards for labels, _ in one.now.all(metric.name)}
     return [_shard(one, shard) for shard in sorted(names)]
 
 
@@ -116,23 +116,36 @@ def _shard(one: Scraped, shard: str) -> ShardSeen:
     return ShardSeen(
         shard,
         one.url,
-        value(one.now, metrics.LAG.name, shard=shard),
+        _lag(one.now, shard),
         _trend(one, shard),
-        _state(one.now, shard),
+        _state(one.now, shard) if one.now is not None else None,
         rate(one, metrics.RECORDS.name, shard=shard),
         value(one.now, metrics.CHECKPOINT_AGE.name, shard=shard),
         value(one.now, metrics.STORES_AVAILABLE.name, shard=shard) != 0.0,
     )
 
 
+def _lag(samples: Samples | None, shard: str) -> float | None:
+    lag = value(samples, metrics.LAG.name, shard=shard)
+    # In a child's first seconds only the KCL knows.
+    return lag if lag is not None else value(samples, metrics.READ_LAG.name, shard=shard)
+
+
 def _trend(one: Scraped, shard: str) -> float | None:
-    lag, before = (value(samples, metrics.LAG.name, shard=shard) for samples in (one.now, one.before))
+    """The judge's, over its window; while it has none, that of the time between the two scrapes."""
+    judged = value(one.now, metrics.LAG_TREND.name, shard=shard)
+    if judged is not None:
+        return judged
+    lag, before = _lag(one.now, shard), _lag(one.before, shard)
     if lag is None or before is None or one.seconds <= 0:
         return None
     return (lag - before) / one.seconds
 
 
-def _state(samples: Samples | None, shard: str) -> str | None:
+def _state(samples: Samples, shard: str) -> str | None:
+    for labels, holds in samples.all(metrics.SHARD_STATE.name):
+        if labels["shard"] == shard and holds == 1:
+            return labels["state"]
     return None
 
 
