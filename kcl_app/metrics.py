@@ -243,9 +243,12 @@ class WorkerMetrics:
     Args:
         registry: what the metrics register with; each instance needs one of its own. Where the environment names
             PROMETHEUS_MULTIPROC_DIR the values live in files there, for the supervisor to add up.
+        watched_tenants: the only ones that may be named in metrics, and whose silence is measured.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, watched_tenants: Collection[str] = ()) -> None:
+        self.watched_tenants = frozenset(watched_tenants)
+
         def counter(metric: Declaration) -> Counter:
             return Counter(metric.name, metric.help, metric.labels, registry=registry)
 
@@ -297,6 +300,15 @@ class WorkerMetrics:
         self.events.labels("ignored")
         for reason in REASONS:
             self.dead_letters.labels(reason)
+        self.retries.labels("batch")
+        for operation in (
+            "BatchExecuteStatement",
+            "BatchGetItem",
+            "DeleteItem",
+            "Query",
+            "TransactWriteItems",
+        ):
+            self.store_throttles.labels(operation)
 
     def forget(self, shard: str) -> None:
         """Say nothing more of a shard that another worker has: its gauges, which no file can lose, become no numbers.

@@ -26,7 +26,8 @@ class Shard:
         lag_seconds: how far behind.
         lag_from: who says so: the worker that reads it, or the stream itself, asked what comes after the checkpoint.
         trend: seconds of lag that come with each second; below 0 it catches up.
-        state: the lag judge's word: ok, slow, stalled, stopped, or unknown while it has seen too little; None where no worker says.
+        state: the lag judge's word: ok, slow, stalled, stopped, or unknown while it has seen too little; None where no
+            worker says.
         records_per_second: settled.
         checkpoint: the sequence number, or the KCL's word for a position.
         checkpoint_age_seconds: since everything delivered was checkpointed.

@@ -21,6 +21,7 @@ from botocore.exceptions import (
 
 from kcl_app import wiring
 from kcl_app.settings import Settings
+from kcl_app.worker.lease_look import LeaseLook
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
@@ -81,6 +82,25 @@ class Preflight:
         self._kinesis = wiring.kinesis(settings)
         self._dynamodb = wiring.dynamodb(settings)
         self._s3 = wiring.s3(settings)
+        self._leases = LeaseLook(
+            wiring.kcl_dynamodb(settings),
+            settings.stream.application,
+            settings.stream.failover_milliseconds / 1000,
+        )
+        self.retention_seconds: float | None = None
+        """How long the stream keeps a record, at the last look; None before the first."""
+        self.open_shards: int | None = None
+        """Open shards of the stream, at the last look."""
+        self.leases_unowned: int | None = None
+        """Shards that could be read and that no worker holds, at the last look; None where that cannot be told."""
+
+    def look(self) -> None:
+        """As `check`, and at the leases."""
+        self.check()
+        try:
+            self.leases_unowned = self._leases.look()
+        except (BotoCoreError, ClientError):
+            self.leases_unowned = None
 
     def check(self) -> None:
         """One look.
@@ -88,7 +108,9 @@ class Preflight:
         Raises:
             PreflightError: one of them is missing or not ready, or AWS cannot be asked.
         """
-        self.stream()
+        summary = self.stream()
+        self.retention_seconds = summary["RetentionPeriodHours"] * 3600.0
+        self.open_shards = summary["OpenShardCount"]
         tables = self._settings.tables
         for table in (tables.items, tables.spans, tables.providers, tables.dead_letters):
             self.table(table)
