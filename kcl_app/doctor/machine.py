@@ -5,19 +5,17 @@ from __future__ import annotations
 import platform
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import psutil
-
 from kcl_app import wiring
 from kcl_app.doctor.checks import Check, failed, ok, warning
 from kcl_app.settings import Settings, SettingsError
 from kcl_app.worker import daemon, metrics_directory
+from kcl_app.worker.machine import room
 
 MEGABYTE = 1024 * 1024
 LEAST_PYTHON = (3, 11)
@@ -34,7 +32,6 @@ ROOM = 256 * MEGABYTE
 FILES = 4096
 """Open files that a worker with many shards may want: the JVM's jars and connections, and pipes to each child."""
 JAVA_SECONDS = 30
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -150,8 +147,7 @@ def disk(shards: int | None) -> Iterator[Check]:
     except OSError as error:
         yield failed("temporary folder", f"no metrics can be kept: {error.strerror or error}", mend)
         return
-    free = shutil.disk_usage(folder).free
-    yield disk_of(str(folder), free, shards)
+    yield disk_of(str(folder), room(folder).disk_free_bytes or 0, shards)
 
 
 def disk_of(folder: str, free: int, shards: int | None) -> Check:
@@ -176,21 +172,8 @@ def disk_of(folder: str, free: int, shards: int | None) -> Check:
 
 def memory(settings: Settings, shards: int | None) -> Iterator[Check]:
     """Whether there is memory for this worker with all shards."""
-    yield memory_of(
-        memory_limit() or psutil.virtual_memory().total, settings.worker.jvm_options, shards, settings
-    )
-
-
-def memory_limit(files: Sequence[Path] = _CGROUP_LIMITS) -> int | None:
-    """What the container may use, in bytes; None where there is no limit."""
-    for file in files:
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < 1 << 60:
-            return min(int(text), psutil.virtual_memory().total)
-    return None
+    there = room(Path(tempfile.gettempdir())).memory_limit_bytes
+    yield memory_of(there, settings.worker.jvm_options, shards)
 
 
 def heap_of(options: Sequence[str], machine: int) -> int:
@@ -201,14 +184,13 @@ def heap_of(options: Sequence[str], machine: int) -> int:
     return machine // 4
 
 
-def memory_of(there: int, options: Sequence[str], shards: int | None, settings: Settings) -> Check:
+def memory_of(there: int, options: Sequence[str], shards: int | None) -> Check:
     """Whether memory suffices.
 
     Args:
         there: bytes that the container or the machine has.
         options: of the JVM.
         shards: of the stream; None: not known.
-        settings: for what a person may change.
     """
     heap = heap_of(options, there)
     need = heap + JVM_BESIDES + SUPERVISOR + CHILD * (shards or 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from kcl_app.doctor.checks import Check, failed, ok, skipped
 from kcl_app.doctor.cloud import Clients
@@ -99,14 +99,16 @@ def tried(probe: Probe, what: str, settings: Settings) -> Denied | None:
     """
     try:
         probe.call()
-    except ClientError as error:
-        if found := denied_by(error, probe.action, what):
-            return found
-        if error.response.get("Error", {}).get("Code") in _REFUSED:
-            return None
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError):
+            if found := denied_by(error, probe.action, what):
+                return found
+            if error.response.get("Error", {}).get("Code") in _REFUSED:
+                return None
+        failure = error
 
-        def again(error: ClientError = error) -> Any:
-            raise error
+        def again() -> None:
+            raise failure
 
         preflight.ask(settings, what, again)
     return None
