@@ -42,9 +42,11 @@ def render(status: Status, width: int = 80, height: int | None = None) -> Render
     parts: list[RenderableType] = [
         Text(_plain(status.verdict.line), _VERDICT[status.verdict.word]),
         Text(
-            f"stream {status.stream}, application {status.application}, "
-            f"{datetime.fromtimestamp(status.at, UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"{datetime.fromtimestamp(status.at, UTC):%Y-%m-%d %H:%M:%S} UTC, stream {status.stream}, "
+            f"application {status.application}",
             "dim",
+            no_wrap=True,
+            overflow="ellipsis",
         ),
         _shards(status, width, room),
     ]
