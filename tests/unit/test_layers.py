@@ -27,8 +27,7 @@ OUTSIDE_WORLD = {
 
 ENVIRONMENT_READERS = {
     "kcl_app/settings.py": "the settings",
-    "kcl_app/wiring.py": "hands the environment on to the Java daemon, with its own AWS variables",
-    "kcl_app/worker/supervisor.py": "JAVA_HOME, which is Java's convention and no setting of ours",
+    "kcl_app/wiring.py": "hands the environment on to the Java daemon, with its own AWS variables; JAVA_HOME",
     "emr_plugins/isolation/process.py": "hands next to nothing of it on to the process of an isolated plugin",
     "kcl_app/local/demo.py": "hands it on to the worker that it starts",
     "kcl_app/local/local_cloud.py": "hands it on to the local cloud, without credentials of anyone",
