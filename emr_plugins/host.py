@@ -64,7 +64,7 @@ class _WrongSettings(Reject):
 MAX_NAME = 256
 """Characters of a subject that tell one provider from another: nobody's breaker needs more."""
 
-_OF_INPUT = frozenset(
+REASONS_OF_INPUT = frozenset(
     {"document_too_large", "invalid_data", "invalid_envelope", "not_json", "too_large", "too_many_items"}
 )
 """Reasons that a plugin may give: reasons are labels of metrics, and the others say what became of the plugin
@@ -146,6 +146,7 @@ class PluginHost:
             lambda: gone_through(loaded.plugin.decode(event, context)),
             lambda changes: checked_changes(changes, own),
             lambda reject: _bounded(reject, None if own else event),
+            loaded.ready,
         )
 
     def zone(self, tenant: str) -> str:
@@ -183,6 +184,7 @@ class PluginHost:
                 lambda: loaded.plugin.impact(change, context),
                 checked_impact,
                 _bounded,
+                loaded.ready,
             )
         except Reject:
             return None
@@ -214,6 +216,7 @@ class PluginHost:
             lambda: loaded.plugin.spans(day, items, context),
             check,
             _bounded,
+            loaded.ready,
         )
 
     def cannot_compute(self, provider: ProviderKey) -> str | None:
@@ -282,7 +285,7 @@ class PluginHost:
         call = Call(loaded.name, "settings", tenant, "")
         answer: BaseModel | Reject
         try:
-            answer = self._calls.make(call, validate, lambda settings: settings, rejected)
+            answer = self._calls.make(call, validate, lambda settings: settings, rejected, loaded.ready)
         except Reject as reject:
             if reject.reason == "plugin_suspended":
                 return reject
@@ -312,7 +315,7 @@ def _bounded(reject: Reject, event: Event | None = None) -> Reject:
     if event is not None:
         detail = without_quotes(detail, event.data if event.data_base64 is None else _decoded(event))
     reason = str(reject.reason)
-    return Reject(reason if reason in _OF_INPUT else "invalid_data", detail)
+    return Reject(reason if reason in REASONS_OF_INPUT else "invalid_data", detail)
 
 
 def _decoded(event: Event) -> Any:
