@@ -1,0 +1,189 @@
+"""The plugin that is looked at, with its samples, and calls into it that end whatever it does."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from emr_plugins.answers import Nonsense, checked_changes, checked_impact, gone_through
+from emr_plugins.api import Change, Context, EmrPlugin, Event, Item, ItemChange, Reject
+from emr_plugins.calls import described
+from emr_plugins.host import PluginHost, Tenant
+from emr_plugins.registry import Registry
+from emr_plugins.standard import RESERVED_TYPES, StandardPlugin
+from emr_plugins.time_limit import TimedOut, TimeLimit, is_interruption
+from processors.keys import ItemKey
+from processors.revisions import Revision
+from processors.times import Interval
+
+from .failures import NotApplicable
+from .options import Options
+from .samples import TENANT, Sample
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """How a call into the plugin ended: by one of the three.
+
+    Attributes:
+        value: what it returned, checked as the worker checks it.
+        reject: what it rejected its input with.
+        failure: what else it did, in words: it raised, returned what cannot be, or took too long.
+    """
+
+    value: T | None = None
+    reject: Reject | None = None
+    failure: str | None = None
+
+
+class Subject:
+    """A plugin as the kit sees it.
+
+    Args:
+        plugin: its class, or an instance.
+        samples: messages that it must understand.
+        rejects: messages that it must reject.
+        options: the rest.
+    """
+
+    def __init__(
+        self,
+        plugin: type[EmrPlugin] | EmrPlugin,
+        samples: Sequence[Sample] = (),
+        rejects: Sequence[Sample] = (),
+        options: Options | None = None,
+    ) -> None:
+        self.given = plugin
+        self.samples = list(samples)
+        self.rejects = list(rejects)
+        self.options = options or Options()
+        self._limit = TimeLimit(self.options.call_seconds)
+
+    @cached_property
+    def plugin(self) -> EmrPlugin:
+        """The instance. A class is called without arguments, as the worker does with an entry point's."""
+        return self.given() if isinstance(self.given, type) else self.given
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return str(getattr(self.given, "name", ""))
+
+    @cached_property
+    def settings(self) -> BaseModel:
+        """The tenant's settings, validated."""
+        return self.plugin.Settings.model_validate(dict(self.options.settings))
+
+    @cached_property
+    def host(self) -> PluginHost:
+        """The worker's own caller of plugins, with this one and the built-in `standard`."""
+        registry = Registry()
+        if self.name != "standard":
+            registry.add(StandardPlugin(), "scheduling-kcl-app")
+        registry.add(self.plugin, "conformance")
+        tenant = Tenant(self.options.time_zone, {self.name: self.options.settings})
+        return PluginHost(registry, lambda name: tenant, limit=self._limit)
+
+    def context(self, zone: str | None = None, emr: str | None = None, tenant: str = TENANT) -> Context:
+        """What the plugin may know besides its arguments."""
+        return Context(tenant, emr or self.name, zone or self.options.time_zone, self.settings)
+
+    # Calls ------------------------------------------------------------------------------------------------------------
+
+    def attempt(self, method: str, call: Callable[[], T]) -> Outcome[T]:
+        """Make a call and look at its answer within the limit of time; whatever happens is told."""
+        try:
+            return Outcome(value=self._limit.call(call))
+        except TimedOut:
+            return Outcome(failure=f"{method} took more than {self.options.call_seconds:g} s")
+        except Nonsense as error:
+            return Outcome(failure=str(error))
+        except Reject as reject:
+            return Outcome(reject=reject)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            return Outcome(failure=f"{method} raised {told(error)}")
+
+    def decode(self, event: Event, plugin: EmrPlugin | None = None) -> Outcome[tuple[ItemChange, ...]]:
+        """Call `decode`, and check the item changes as the worker does."""
+        asked = plugin or self.plugin
+        context = self.context(tenant=event.tenant)
+        return self.attempt(
+            "decode", lambda: checked_changes(gone_through(asked.decode(event, context)), trusted=False)
+        )
+
+    def impact(self, change: Change, zone: str | None = None) -> Outcome[tuple[Interval, ...] | None]:
+        """Call `impact`; None is every day."""
+        context = self.context(zone)
+        return self.attempt("impact", lambda: checked_impact(self.plugin.impact(change, context)))
+
+    def spans(self, day: date, items: Sequence[Item], zone: str | None = None) -> Outcome[Any]:
+        """Call `spans`; its answer is not looked at."""
+        context = self.context(zone)
+        return self.attempt("spans", lambda: self.plugin.spans(day, items, context))
+
+    # What the checks look at ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def own_samples(self) -> list[Sample]:
+        """The samples that this plugin decodes: those of a reserved type are the standard format's, whatever `emr`."""
+        return [
+            one for one in self.samples if self.name == "standard" or one.event.type not in RESERVED_TYPES
+        ]
+
+    @cached_property
+    def decoded(self) -> list[tuple[Sample, tuple[ItemChange, ...]]]:
+        """The samples that decode, with what they change.
+
+        Raises:
+            NotApplicable: none does.
+        """
+        if not self.own_samples:
+            raise NotApplicable('there are no samples: name some, as samples = "samples/*.json"')
+        found = [
+            (one, outcome.value) for one in self.own_samples if (outcome := self.decode(one.event)).value
+        ]
+        kept = [(sample, changes) for sample, changes in found if changes]
+        if not kept:
+            raise NotApplicable("no sample decodes to an item: see decodes_every_sample")
+        return kept
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """The items of all samples, the newest revision of each."""
+        newest: dict[ItemKey, Item] = {}
+        for sample, changes in self.decoded:
+            for number, change in enumerate(changes):
+                item = item_of(sample.event, change, f"{number:020d}")
+                if item.key not in newest or newest[item.key].revision < item.revision:
+                    newest[item.key] = item
+        return list(newest.values())
+
+
+def item_of(event: Event, change: ItemChange, sequence: str) -> Item:
+    """An item as an event leaves it."""
+    key = ItemKey(event.tenant, event.emr, change.kind, change.id)
+    revision = Revision.of(change.version, event.time, event.sequence or sequence)
+    return Item(key, change.providers, revision, change.body)
+
+
+def told(error: BaseException) -> str:
+    """What was raised, where, and its message: samples are the author's own, so it may be shown."""
+    try:
+        said = str(error).strip().splitlines()
+    except Exception:
+        said = []
+    last = traceback.extract_tb(error.__traceback__)
+    where = next((f" in {one.name}" for one in reversed(last)), "")
+    return f"{described(error)}{where}" + (f": {said[0][:200]}" if said else "")
