@@ -41,7 +41,7 @@ from processors.items import (
     ZoneName,
 )
 from processors.spans import Span
-from processors.times import zone as time_zone
+from processors.wall_clock import from_wall_clock
 
 API_VERSION = 1
 
@@ -75,7 +75,7 @@ __all__ = [
     "WorkingHours",
     "ZoneName",
     "explain",
-    "time_zone",
+    "from_wall_clock",
 ]
 
 

@@ -25,12 +25,9 @@ BLOCK = {
 
 
 def decoded(type_: str, data: Any, settings: AthenaStyleSettings = SETTINGS) -> ItemChange:
-    event = Event.model_validate(
-        {
-            "specversion": "1.0", "id": "1", "source": "/tenants/t", "time": "2026-03-01T00:00:00Z", "tenant": "t",
-            "emr": "athena_style", "type": type_, "data": data,
-        }  # fmt: skip
-    )
+    envelope = {"specversion": "1.0", "id": "1", "source": "/tenants/t", "time": "2026-03-01T00:00:00Z"}
+    about = {"tenant": "t", "emr": "athena_style", "type": type_, "data": data}
+    event = Event.model_validate({**envelope, **about})
     (change,) = AthenaStylePlugin().decode(event, Context("t", "athena_style", "Europe/Paris", settings))
     return change
 
@@ -137,13 +134,19 @@ def test_a_department_that_is_not_listed_is_read_in_the_tenants_zone_if_so_set()
         ("AppointmentChange", "text", "data: must be an object"),
         ("AppointmentChange", {**OPEN, "date": "2026-03-09"}, "data.date: must be a date, as 03/09/2026"),
         ("AppointmentChange", {**OPEN, "date": "02/30/2026"}, "data.date: there is no such date"),
-        ("AppointmentChange", {**OPEN, "date": "03/09/1026"}, "data.start: the year must lie between"),
+        ("AppointmentChange", {**OPEN, "date": "03/09/1026"}, "the year must lie between"),
+        ("AppointmentChange", {**OPEN, "date": "01/01/0001"}, "the year must lie between"),
+        ("AppointmentChange", {**OPEN, "date": "12/31/9999"}, "the year must lie between"),
         ("AppointmentChange", {**OPEN, "starttime": "9:15"}, "data.starttime: must be a time of day"),
         ("AppointmentChange", {**OPEN, "starttime": "24:00"}, "data.starttime: there is no such time"),
         ("AppointmentChange", {**OPEN, "duration": "0"}, "data.duration: "),
         ("AppointmentChange", {**OPEN, "appointmentstatus": "q"}, "data.appointmentstatus: "),
         ("AppointmentChange", {**OPEN, "providerid": None}, "data.providerid: "),
-        ("AppointmentChange", {**OPEN, "starttime": None}, "data: starttime: required, except to withdraw it"),
+        (
+            "AppointmentChange",
+            {**OPEN, "starttime": None},
+            "data: starttime: required, except to withdraw it",
+        ),
         ("AppointmentChange", {**OPEN, "departmentid": "99"}, "data.departmentid: no such department"),
         ("ProviderBlock", {"blockid": "5", "providerid": "71"}, "required, except to withdraw it"),
         ("ProviderProfile", {"providerid": "71", "homedepartmentid": "9"}, "data.homedepartmentid: no such"),

@@ -7,14 +7,14 @@
 - ``ProviderVacation`` → time off, whole dates in the provider's zone.
 - ``ProviderProfile`` → working hours without any hours: they only say in which zone the provider's days begin.
 
-A wall-clock time that a change of the clocks skips, or shows twice, is read as iCalendar has it (RFC 5545, 3.3.5): with
-the offset before the gap, and as the first of the two. Durations are elapsed time.
+A time that the department's clock skips when it goes forward counts as if it had not yet; of one that it shows twice
+the first counts. Durations are elapsed time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ from emr_plugins.api import (
     TimeOff,
     WorkingHours,
     explain,
-    time_zone,
+    from_wall_clock,
 )
 
 from .messages import AppointmentChange, Message, ProviderBlock, ProviderProfile, ProviderVacation, WallTime
@@ -93,8 +93,8 @@ def _vacation(message: ProviderVacation, context: Context) -> ItemChange:
 
 def _profile(message: ProviderProfile, context: Context) -> ItemChange:
     zone = _zone(message.homedepartmentid, "homedepartmentid", context)
-    status = "active" if message.active == "Y" else "cancelled"
-    return ItemChange(message.providerid, WorkingHours(status=status, time_zone=zone), (message.providerid,))
+    body = WorkingHours(status="active" if message.active == "Y" else "cancelled", time_zone=zone)
+    return ItemChange(message.providerid, body, (message.providerid,))
 
 
 _READERS: Mapping[str, tuple[type[Message], Callable[[Any, Context], ItemChange]]] = {
@@ -112,10 +112,12 @@ def _made(body: type[Body], **fields: Any) -> Body:
 
 def _instants(message: WallTime, context: Context) -> dict[str, datetime]:
     """Start and end of what is not withdrawn."""
-    assert message.starts and message.departmentid and message.duration  # the model has seen to it
-    zone = time_zone(_zone(message.departmentid, "departmentid", context))
-    # Into UTC before the duration is added: an hour across a change of the clocks is still an hour.
-    start = message.starts.replace(tzinfo=zone).astimezone(UTC)
+    # The model has seen to it that they are there.
+    assert message.starts is not None
+    assert message.departmentid is not None
+    assert message.duration is not None
+    start = from_wall_clock(message.starts, _zone(message.departmentid, "departmentid", context))
+    # It is in UTC: an hour across a change of the clocks is still an hour.
     return {"start": start, "end": start + timedelta(minutes=message.duration)}
 
 
