@@ -64,7 +64,7 @@ class _WrongSettings(Reject):
 MAX_NAME = 256
 """Characters of a subject that tell one provider from another: nobody's breaker needs more."""
 
-_OF_INPUT = frozenset(
+REASONS_OF_INPUT = frozenset(
     {"document_too_large", "invalid_data", "invalid_envelope", "not_json", "too_large", "too_many_items"}
 )
 """Reasons that a plugin may give: reasons are labels of metrics, and the others say what became of the plugin
@@ -312,7 +312,7 @@ def _bounded(reject: Reject, event: Event | None = None) -> Reject:
     if event is not None:
         detail = without_quotes(detail, event.data if event.data_base64 is None else _decoded(event))
     reason = str(reject.reason)
-    return Reject(reason if reason in _OF_INPUT else "invalid_data", detail)
+    return Reject(reason if reason in REASONS_OF_INPUT else "invalid_data", detail)
 
 
 def _decoded(event: Event) -> Any:

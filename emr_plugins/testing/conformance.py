@@ -86,3 +86,78 @@ class EmrPluginConformance:
         """Each sample is understood, and changes something."""
         __tracebackhide__ = True
         self._check("decodes_every_sample")
+
+    def test_rejects_bad_input(self) -> None:
+        """What is no message is rejected with a reason, and nothing else is ever raised."""
+        __tracebackhide__ = True
+        self._check("rejects_bad_input")
+
+    def test_rejects_quote_nothing(self) -> None:
+        """What a reject says holds nothing of the message."""
+        __tracebackhide__ = True
+        self._check("rejects_quote_nothing")
+
+    def test_keeps_patients_out(self) -> None:
+        """What names a patient gets into no item."""
+        __tracebackhide__ = True
+        self._check("keeps_patients_out")
+
+    def test_changes_no_argument(self) -> None:
+        """The event, the items and the settings stay as they are."""
+        __tracebackhide__ = True
+        self._check("changes_no_argument")
+
+    def test_same_answer_again(self) -> None:
+        """The same arguments give the same answer, whatever was asked before."""
+        __tracebackhide__ = True
+        self._check("same_answer_again")
+
+    def test_same_answer_in_another_process(self) -> None:
+        """So they do with another seed of hashes and in another time zone of the machine."""
+        __tracebackhide__ = True
+        self._check("same_answer_in_another_process")
+
+    def test_asks_nobody(self) -> None:
+        """No clock, no random numbers, no files, no network, no environment, and no waiting."""
+        __tracebackhide__ = True
+        self._check("asks_nobody")
+
+    def test_impact_answers(self) -> None:
+        """Impact answers for what comes, changes and goes."""
+        __tracebackhide__ = True
+        self._check("impact_answers")
+
+    def test_spans_answer(self) -> None:
+        """Spans answers for every day, whatever items it has, with spans whose times are aware."""
+        __tracebackhide__ = True
+        self._check("spans_answer")
+
+    def test_order_of_items(self) -> None:
+        """The order of the items that spans gets does not matter."""
+        __tracebackhide__ = True
+        self._check("order_of_items")
+
+    def test_spans_sorted_and_apart(self) -> None:
+        """Spans are sorted, and those of one offer do not overlap."""
+        __tracebackhide__ = True
+        self._check("spans_sorted_and_apart")
+
+    def test_spans_in_the_local_day(self) -> None:
+        """Spans lie within the provider's local date."""
+        __tracebackhide__ = True
+        self._check("spans_in_the_local_day")
+
+    def test_days_when_clocks_change(self) -> None:
+        """All that holds on days whose clocks jump, in many zones."""
+        __tracebackhide__ = True
+        self._check("days_when_clocks_change")
+
+    def test_incremental_equals_full(self) -> None:
+        """Days computed when impact says so equal all days computed anew."""
+        __tracebackhide__ = True
+        self._check("incremental_equals_full")
+
+    def test_speed(self) -> None:
+        """A core decodes and computes enough in a second."""
+        __tracebackhide__ = True
+        self._check("speed")

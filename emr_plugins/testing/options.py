@@ -45,9 +45,8 @@ class Options:
             raise ValueError(
                 f"no option of the kit is called {unknown[0]}; there are: {', '.join(sorted(known))}"
             )
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-        )
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        return cls(**plain)
 
 
 NAMES = tuple(one.name for one in fields(Options))

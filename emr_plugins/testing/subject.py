@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from emr_plugins.answers import Nonsense, checked_changes, checked_impact, gone_through
+from emr_plugins.answers import MAX_SPANS, Nonsense, checked_changes, checked_impact, gone_through
 from emr_plugins.api import Change, Context, EmrPlugin, Event, Item, ItemChange, Reject
 from emr_plugins.calls import described
 from emr_plugins.host import PluginHost, Tenant
@@ -22,7 +24,7 @@ from processors.keys import ItemKey
 from processors.revisions import Revision
 from processors.times import Interval
 
-from .failures import NotApplicable
+from .failures import NotApplicable, shown
 from .options import Options
 from .samples import TENANT, Sample
 
@@ -116,22 +118,38 @@ class Subject:
             return Outcome(failure=f"{method} raised {told(error)}")
 
     def decode(self, event: Event, plugin: EmrPlugin | None = None) -> Outcome[tuple[ItemChange, ...]]:
-        """Call `decode`, and check the item changes as the worker does."""
+        """Call `decode` with a copy of an event, and check the item changes as the worker does."""
         asked = plugin or self.plugin
+        event = event.model_copy(deep=True)
         context = self.context(tenant=event.tenant)
         return self.attempt(
             "decode", lambda: checked_changes(gone_through(asked.decode(event, context)), trusted=False)
         )
 
-    def impact(self, change: Change, zone: str | None = None) -> Outcome[tuple[Interval, ...] | None]:
-        """Call `impact`; None is every day."""
-        context = self.context(zone)
-        return self.attempt("impact", lambda: checked_impact(self.plugin.impact(change, context)))
+    def impact(
+        self, change: Change, zone: str | None = None, plugin: EmrPlugin | None = None
+    ) -> Outcome[tuple[Interval, ...] | None]:
+        """Call `impact` with a copy of a change; None is every day."""
+        asked, context, copied = plugin or self.plugin, self.context(zone), copy.deepcopy(change)
+        return self.attempt("impact", lambda: checked_impact(asked.impact(copied, context)))
 
-    def spans(self, day: date, items: Sequence[Item], zone: str | None = None) -> Outcome[Any]:
-        """Call `spans`; its answer is not looked at."""
-        context = self.context(zone)
-        return self.attempt("spans", lambda: self.plugin.spans(day, items, context))
+    def spans(
+        self, day: date, items: Sequence[Item], zone: str | None = None, plugin: EmrPlugin | None = None
+    ) -> Outcome[Any]:
+        """Call `spans` with copies of the items; its answer is not looked at, but for being a list or a tuple."""
+        asked, context, copied = plugin or self.plugin, self.context(zone), copy.deepcopy(list(items))
+
+        def ask() -> Any:
+            returned: Any = asked.spans(day, copied, context)
+            if not isinstance(returned, list | tuple):
+                raise Nonsense(f"spans returned {shown(returned)}, which is no list of Span")
+            return list(islice(returned, MAX_SPANS + 1))
+
+        return self.attempt("spans", ask)
+
+    def fresh(self) -> EmrPlugin:
+        """Another instance, which has seen nothing yet."""
+        return self.given() if isinstance(self.given, type) else copy.deepcopy(self.given)
 
     # What the checks look at ------------------------------------------------------------------------------------------
 

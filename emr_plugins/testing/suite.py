@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from emr_plugins.api import EmrPlugin
 
-from . import decoding, fitting
+from . import bad_input, computing, decoding, fitting, incremental, patients, purity
+from . import speed as speed_
 from .failures import Broken, NotApplicable
 from .options import Options
 from .samples import OPTIONS_FILE, REJECTS, BadSample, Sample, load, shipped
@@ -37,16 +38,73 @@ class Check:
 
 CHECKS: tuple[Check, ...] = (
     Check("registers", "the worker's registry takes the plugin", fitting.registers, always=True),
-    Check(
-        "settings",
-        "settings are a pydantic model that refuses what is wrong and can be pickled",
-        fitting.settings,
-    ),
+    Check("settings", "settings are validated, and can be pickled", fitting.settings),
     Check(
         "decodes_every_sample",
         "each sample is understood, and changes something",
         decoding.decodes_every_sample,
     ),
+    Check(
+        "rejects_bad_input",
+        "what is no message is rejected with a reason, and nothing else is ever raised",
+        bad_input.rejects_bad_input,
+    ),
+    Check(
+        "rejects_quote_nothing",
+        "what a reject says holds nothing of the message",
+        bad_input.rejects_quote_nothing,
+    ),
+    Check("keeps_patients_out", "what names a patient gets into no item", patients.keeps_patients_out),
+    Check(
+        "changes_no_argument",
+        "the event, the items and the settings stay as they are",
+        purity.changes_no_argument,
+    ),
+    Check(
+        "same_answer_again",
+        "the same arguments give the same answer, whatever was asked before",
+        purity.same_answer_again,
+    ),
+    Check(
+        "same_answer_in_another_process",
+        "so they do with another seed of hashes and in another time zone of the machine",
+        purity.same_answer_in_another_process,
+    ),
+    Check(
+        "asks_nobody",
+        "no clock, no random numbers, no files, no network, no environment, and no waiting",
+        purity.asks_nobody,
+    ),
+    Check("impact_answers", "impact answers for what comes, changes and goes", computing.impact_answers),
+    Check(
+        "spans_answer",
+        "spans answers for every day, whatever items it has, with spans whose times are aware",
+        computing.spans_answer,
+    ),
+    Check(
+        "order_of_items", "the order of the items that spans gets does not matter", computing.order_of_items
+    ),
+    Check(
+        "spans_sorted_and_apart",
+        "spans are sorted, and those of one offer do not overlap",
+        computing.spans_sorted_and_apart,
+    ),
+    Check(
+        "spans_in_the_local_day",
+        "spans lie within the provider's local date",
+        computing.spans_in_the_local_day,
+    ),
+    Check(
+        "days_when_clocks_change",
+        "all that holds on days whose clocks jump, in many zones",
+        computing.days_when_clocks_change,
+    ),
+    Check(
+        "incremental_equals_full",
+        "days computed when impact says so equal all days computed anew",
+        incremental.incremental_equals_full,
+    ),
+    Check("speed", "a core decodes and computes enough in a second", speed_.speed),
 )
 
 
