@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,6 +23,7 @@ from kcl_app.cli.plugins.installed import entry_point, loaded, package_of
 from kcl_app.cli.plugins.show import plain_lines
 from kcl_app.errors import UserError
 from kcl_app.settings import Settings
+from processors.errors import explain
 
 FAILED = 1
 _MARKS = {"passed": "[green]✓ passed[/]", "failed": "[red]✗ failed[/]", "skipped": "[yellow]– skipped[/]"}
@@ -60,6 +62,12 @@ def check(
                 f"plugin {name} of {found.distribution} {found.version} is refused: {found.reason}"
             )
         plugin = type(found.plugin)
+        try:
+            plugin.Settings.model_validate(options.get("settings", {}))
+        except ValidationError as error:
+            if tenant is not None:
+                key = f"tenants.{tenant}.plugins.{name}"
+                raise UserError(explain(error, key, ours=False), 2) from None
         any_samples = bool(samples) or shipped(plugin) is not None
         try:
             results = run_checks(plugin, samples or None, rejects=rejects or None, **options)
