@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 from command_line import event, lines, run
+from pages import Block, blocks, prose
 
 from emr_plugins.api import EmrPlugin, Event, Item, Span, StandardEnginePlugin
 from emr_plugins.host import PluginHost, Tenant
@@ -30,36 +30,11 @@ DOCS = sorted((PROJECT_ROOT / "docs").glob("*.md"))
 README = PROJECT_ROOT / "README.md"
 PAGES = [*([README] if README.is_file() else []), *DOCS]
 FORMATS = PROJECT_ROOT / "docs" / "event-formats.md"
-PLUGINS = PROJECT_ROOT / "docs" / "plugins.md"
+PLUGINS = PROJECT_ROOT / "docs" / "plugin-reference.md"
 
 
 def named(path: Path) -> str:
     return path.relative_to(PROJECT_ROOT).as_posix()
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: the words behind the fence, its text, and the line it starts on."""
-
-    words: tuple[str, ...]
-    text: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{' '.join(self.words)} (line {self.line})"
-
-
-def blocks(page: Path) -> list[Block]:
-    found = []
-    text = page.read_text(encoding="utf-8")
-    for match in re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        found.append(Block(tuple(match[1].split()), match[2], text.count("\n", 0, match.start()) + 1))
-    return found
-
-
-def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 # Examples of event-formats.md -----------------------------------------------------------------------------------------
@@ -235,7 +210,7 @@ def test_every_setting_is_described() -> None:
             assert field.description
 
 
-# plugins.md -----------------------------------------------------------------------------------------------------------
+# plugin-reference.md --------------------------------------------------------------------------------------------------
 
 
 def plugin_of_the_page() -> EmrPlugin:

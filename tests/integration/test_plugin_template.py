@@ -64,22 +64,16 @@ def test_a_new_package_passes_its_tests_at_once_on_the_light_install(home: Path,
 
 
 def test_a_new_package_keeps_to_the_usual_style(home: Path) -> None:
-    said(home, "kcl-app", "plugins", "new", "style")
-    folder = home / "style-plugin"
+    said(home, "kcl-app", "plugins", "new", "lone")
+    folder = home / "lone-plugin"
     ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
     assert ruff is not None
-    command = [
-        ruff,
-        "check",
-        "--isolated",
-        "--no-cache",
-        "--select",
-        "E,F,W,I,B,UP,SIM",
-        "--line-length",
-        "110",
-    ]
-    done = subprocess.run([*command, "."], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    for command in (("check", "--select", "E,F,W,I,B,UP,SIM"), ("format", "--check", "--diff")):
+        done = subprocess.run(
+            [ruff, *command, "--isolated", "--no-cache", "."],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
 
 
 def test_a_command_that_needs_more_than_the_light_install_says_so(home: Path) -> None:
