@@ -201,7 +201,8 @@ def test_check_tells_what_failed_and_how_to_mend_it(
     (folder / "some.json").write_text('{"data": {}}')
     done = run("plugins", "check", "wrong")
     assert done.status == 1
-    assert "✗ failed" in done.out
+    assert re.search(r"│ ✗ │ decodes_every_sample +│", done.out)
+    assert "\n✗ decodes_every_sample\n  The rule: every sample is understood" in done.out
     assert "decode raised KeyError" in done.out
     assert "To mend it: raise Reject for what cannot be understood" in done.out
     assert re.search(r"\d+ checks, \d+ passed, \d+ failed", done.out)

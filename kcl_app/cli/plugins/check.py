@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from emr_plugins.registry import Refusal
 from emr_plugins.testing import Result
 from emr_plugins.testing import check as run_checks
 from emr_plugins.testing.samples import shipped
-from kcl_app.cli.common import Config, counted, settings_of
+from kcl_app.cli.common import Config, counted, plain, settings_of
 from kcl_app.cli.plugins.installed import entry_point, loaded, package_of
 from kcl_app.cli.plugins.show import plain_lines
 from kcl_app.errors import UserError
@@ -26,7 +27,7 @@ from kcl_app.settings import Settings
 from processors.errors import explain
 
 FAILED = 1
-_MARKS = {"passed": "[green]✓ passed[/]", "failed": "[red]✗ failed[/]", "skipped": "[yellow]– skipped[/]"}
+_MARKS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]–[/]"}
 
 
 def check(
@@ -95,18 +96,22 @@ def _of_tenant(settings: Settings, name: str | None, plugin: str) -> dict[str, A
 
 
 def _print(title: str, results: list[Result]) -> None:
-    console = Console()
+    console = Console(highlight=False)
     table = Table(title=escape(plain_lines(title)), title_justify="left")
+    table.add_column("", no_wrap=True)
     table.add_column("check", no_wrap=True)
-    table.add_column("")
-    table.add_column("what it proves; where it does not, why", overflow="fold")
+    table.add_column("what it proves")
     for one in results:
-        text = escape(one.proves)
-        if one.message:
-            text += f"\n{escape(plain_lines(one.message))}"
-        table.add_row(one.name, _MARKS[one.outcome], text)
+        table.add_row(_MARKS[one.outcome], one.name, escape(one.proves))
     console.print(table)
-    count = {kind: sum(one.outcome == kind for one in results) for kind in _MARKS}
-    said = [counted(len(results), "check"), f"{count['passed']} passed"]
-    said += [f"{count[kind]} {kind}" for kind in ("failed", "skipped") if count[kind]]
-    console.print(", ".join(said))
+    # Below, where the eye is in the end; and whole, since they are there to be read.
+    for one in results:
+        if one.outcome == "failed":
+            console.print(f"[red]✗ {one.name}[/]")
+            for line in one.message.splitlines():
+                console.print(f"  {escape(plain(line))}", soft_wrap=True)
+    for why, number in Counter(one.message for one in results if one.outcome == "skipped").items():
+        console.print(f"[yellow]– {number} skipped[/]: {escape(plain(why))}", soft_wrap=True)
+    count = Counter(one.outcome for one in results)
+    said = [f"{count[kind]} {kind}" for kind in _MARKS if kind == "passed" or count[kind]]
+    console.print(", ".join([counted(len(results), "check"), *said]))
