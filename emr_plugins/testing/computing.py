@@ -147,7 +147,8 @@ def order_of_items(subject: Subject) -> None:
     for day in usual_days(subject):
         if len(day.items) < 2:
             continue
-        first = _spans(subject, day, day.items)
+        if (first := _spans(subject, day, day.items)) is None:
+            continue
         for _ in range(4):
             others = rng.sample(day.items, len(day.items))
             again = _spans(subject, day, others)
@@ -164,7 +165,7 @@ def order_of_items(subject: Subject) -> None:
 def _spans(subject: Subject, day: Day, items: Sequence[Item]) -> Any:
     outcome = subject.spans(day.day, items, day.zone)
     if outcome.failure is not None:
-        return outcome.failure
+        return None
     if outcome.reject is not None:
         return f"rejected: {outcome.reject.detail}"
     spans = outcome.value or ()

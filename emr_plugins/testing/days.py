@@ -215,4 +215,4 @@ def in_zone(item: Item, zone: str) -> Item:
 
 def sequence_of_spans(spans: Sequence[Any]) -> list[str]:
     """Spans as short texts, for messages."""
-    return [f"{span.start:%m-%d %H:%M}–{span.end:%H:%M}Z ×{span.capacity}" for span in spans]
+    return [f"{span.start:%m-%d %H:%MZ} to {span.end:%m-%d %H:%MZ} ×{span.capacity}" for span in spans]

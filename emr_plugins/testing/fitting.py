@@ -32,6 +32,10 @@ def require_fitting(subject: Subject) -> None:
     """
     if refusal(subject) is not None:
         raise NotApplicable("the plugin does not fit: see registers")
+    try:
+        _ = subject.settings
+    except Exception:
+        raise NotApplicable("its settings do not take what they are given: see settings") from None
 
 
 def registers(subject: Subject) -> None:
@@ -51,6 +55,8 @@ _RULE = "Settings is a pydantic model: it takes what is right, refuses what is w
 
 def settings(subject: Subject) -> None:
     """Settings are validated and can be pickled."""
+    if (why := refusal(subject)) is not None:
+        raise NotApplicable(f"the plugin does not fit: see registers ({why})")
     model = subject.plugin.Settings
     where = f"the model {model.__qualname__}"
     try:
@@ -81,17 +87,38 @@ def settings(subject: Subject) -> None:
         raise Broken(
             _RULE, "has settings that are others after pickling", where, "keep to values of plain types"
         )
-    _refuses(model, {**subject.options.settings, "no_such_setting": 1}, where)
+    if _accepts(model, {**subject.options.settings, "no_such_setting": 1}, where):
+        raise Broken(
+            _RULE,
+            "accepts a setting that it does not know, no_such_setting: a typing error in a tenant's would pass",
+            where,
+            'forbid it: model_config = ConfigDict(extra="forbid", frozen=True)',
+        )
+    for name, field in model.model_fields.items():
+        known = field.validation_alias if isinstance(field.validation_alias, str) else field.alias or name
+        if all(_accepts(model, {**subject.options.settings, known: junk}, where) for junk in _JUNK):
+            raise Broken(
+                _RULE,
+                f"accepts for {name} whatever it is given: {', '.join(map(repr, _JUNK))}",
+                where,
+                f"say what {name} may be, by its annotation",
+            )
 
 
-def _refuses(model: type[BaseModel], given: dict[str, Any], where: str) -> None:
+_JUNK: tuple[Any, ...] = (None, -1.5, "\0", [{"no": ["such"]}], {"no": [None]})
+"""Of these no setting takes all."""
+
+
+def _accepts(model: type[BaseModel], given: dict[str, Any], where: str) -> bool:
     try:
         model.model_validate(given)
     except ValidationError:
-        return
-    raise Broken(
-        _RULE,
-        "accepts a setting that it does not know, no_such_setting: so a typing error in a tenant's settings would pass",
-        where,
-        'forbid it: model_config = ConfigDict(extra="forbid", frozen=True)',
-    )
+        return False
+    except Exception as error:
+        raise Broken(
+            _RULE,
+            f"raises {told(error)} for settings that are wrong: {shown(given)}",
+            where,
+            "let validators raise ValueError only: pydantic makes a ValidationError of it, which names the setting",
+        ) from None
+    return True

@@ -6,6 +6,7 @@ comes to. After each change it is held to a full recompute.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -80,7 +81,7 @@ class Worker:
             has = new if provider in new.providers else None
 
             def impact(_: str, change: Change, key: ProviderKey = key, zone: str = zone) -> Any:
-                return self.host.impact(key, lambda: zone, change)
+                return self.host.impact(key, lambda: zone, copy.deepcopy(change))
 
             found = dict(impacts_at(provider, had, has, impact).items()).get(provider, ())
             if has is not None:

@@ -73,18 +73,24 @@ def load(patterns: str | Path | Iterable[str | Path], base: Path, emr: str) -> l
     return found
 
 
-def shipped(plugin_class: type) -> Path | None:
-    """The folder ``conformance_samples`` beside the plugin's module or above it in its package; None if there is none.
+def shipped(plugin_class: type, emr: str) -> Path | None:
+    """The folder of samples in a plugin's package, beside its module or above it; None if there is none.
 
-    A module that is in no package has none: what lies beside it is other packages'.
+    It is ``conformance_samples/NAME``, or ``conformance_samples`` itself if that holds files. A module that is in no
+    package has none: what lies beside it is other packages'.
+
+    Args:
+        plugin_class: the plugin's.
+        emr: its name.
     """
     module = plugin_class.__module__
     while module:
-        loaded = sys.modules.get(module)
-        package = getattr(loaded, "__path__", None)
-        for folder in map(Path, package or ()):
-            if (folder / SHIPPED).is_dir():
-                return folder / SHIPPED
+        for folder in getattr(sys.modules.get(module), "__path__", None) or ():
+            samples = Path(folder, SHIPPED)
+            if (samples / emr).is_dir():
+                return samples / emr
+            if samples.is_dir() and any(path.is_file() for path in samples.iterdir()):
+                return samples
         module = module.rpartition(".")[0]
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .days import usual_days
+from .days import Day, usual_days
 from .failures import Broken
 from .subject import Subject
 
@@ -20,7 +20,9 @@ def speed(subject: Subject) -> None:
         (sample.event.model_copy(deep=True), subject.context(tenant=sample.event.tenant))
         for sample, _ in subject.decoded
     ]
-    days = [(day, subject.context(day.zone)) for day in list(usual_days(subject))[:20] if day.items]
+    days = [
+        (day, subject.context(day.zone)) for day in list(usual_days(subject))[:20] if _answers(subject, day)
+    ]
 
     def decode() -> int:
         for event, context in events:
@@ -36,6 +38,10 @@ def speed(subject: Subject) -> None:
     _fast(subject, "decode", decode, subject.options.decode_per_second, "messages", "decode_per_second")
     if days:
         _fast(subject, "spans", spans, subject.options.spans_per_second, "provider-days", "spans_per_second")
+
+
+def _answers(subject: Subject, day: Day) -> bool:
+    return bool(day.items) and subject.spans(day.day, day.items, day.zone).value is not None
 
 
 def _fast(

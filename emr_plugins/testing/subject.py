@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import pydantic
 from pydantic import BaseModel
 
+from emr_plugins import time_limit
 from emr_plugins.answers import MAX_SPANS, Nonsense, checked_changes, checked_impact, gone_through
 from emr_plugins.api import Change, Context, EmrPlugin, Event, Item, ItemChange, Reject
 from emr_plugins.calls import described
@@ -136,8 +140,8 @@ class Subject:
     def spans(
         self, day: date, items: Sequence[Item], zone: str | None = None, plugin: EmrPlugin | None = None
     ) -> Outcome[Any]:
-        """Call `spans` with copies of the items; its answer is not looked at, but for being a list or a tuple."""
-        asked, context, copied = plugin or self.plugin, self.context(zone), copy.deepcopy(list(items))
+        """Call `spans` with a list of the items; its answer is not looked at, but for being a list or a tuple."""
+        asked, context, copied = plugin or self.plugin, self.context(zone), list(items)
 
         def ask() -> Any:
             returned: Any = asked.spans(day, copied, context)
@@ -197,11 +201,26 @@ def item_of(event: Event, change: ItemChange, sequence: str) -> Item:
 
 
 def told(error: BaseException) -> str:
-    """What was raised, where, and its message: samples are the author's own, so it may be shown."""
+    """What was raised, where in the plugin, and its message: samples are the author's own, so it may be shown."""
     try:
         said = str(error).strip().splitlines()
     except Exception:
         said = []
-    last = traceback.extract_tb(error.__traceback__)
-    where = next((f" in {one.name}" for one in reversed(last)), "")
-    return f"{described(error)}{where}" + (f": {said[0][:200]}" if said else "")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _others(frame.filename)]
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    what = f"{type(error).__name__}{place}" if place else described(error)
+    return what + (f": {said[0][:200]}" if said else "")
+
+
+def _others(file: str) -> bool:
+    """Whether a file is not the plugin's, but of Python, of pydantic, or the kit's."""
+    return file.startswith(_NOT_ITS) or (file.startswith(_LIBRARY) and not file.startswith(_SITE))
+
+
+_LIBRARY, _SITE = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")
+_NOT_ITS = (
+    str(Path(pydantic.__file__).parent),
+    str(Path(__file__).parent),
+    str(Path(time_limit.__file__)),
+    "<frozen",
+)

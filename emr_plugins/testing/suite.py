@@ -38,7 +38,7 @@ class Check:
 
 CHECKS: tuple[Check, ...] = (
     Check("registers", "the worker's registry takes the plugin", fitting.registers, always=True),
-    Check("settings", "settings are validated, and can be pickled", fitting.settings),
+    Check("settings", "settings are validated, and can be pickled", fitting.settings, always=True),
     Check(
         "decodes_every_sample",
         "each sample is understood, and changes something",
@@ -154,7 +154,7 @@ def subject_of(
     """
     emr = str(getattr(plugin, "name", ""))
     given = dict(options)
-    own = shipped(plugin if isinstance(plugin, type) else type(plugin)) if samples is None else None
+    own = shipped(plugin if isinstance(plugin, type) else type(plugin), emr) if samples is None else None
     if own is not None:
         samples, base = "*", own
         if rejects is None and (own / REJECTS).is_dir():
