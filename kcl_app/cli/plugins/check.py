@@ -69,7 +69,7 @@ def check(
             if tenant is not None:
                 key = f"tenants.{tenant}.plugins.{name}"
                 raise UserError(explain(error, key, ours=False), 2) from None
-        any_samples = bool(samples) or shipped(plugin) is not None
+        any_samples = bool(samples) or shipped(plugin, name) is not None
         try:
             results = run_checks(plugin, samples or None, rejects=rejects or None, **options)
         except ValueError as error:

@@ -126,7 +126,7 @@ def _of(found: LoadedPlugin, value: str, state: str, isolated: bool, *, package:
 
 def _samples(plugin: EmrPlugin) -> list[str]:
     """The event types of the samples that it ships."""
-    folder = shipped(type(plugin))
+    folder = shipped(type(plugin), plugin.name)
     if folder is None:
         return []
     try:
