@@ -20,7 +20,7 @@ def kind_of(annotation: Any, metadata: list[Any]) -> str:
         return ", ".join(f"`{one}`" for one in arguments)
     if origin in (tuple, list, set, frozenset):
         return f"list of {kind_of(arguments[0], [])}s" if arguments else "list"
-    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+    if dict in (origin, annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "table"
     words = {
         "bool": "`true` or `false`",
