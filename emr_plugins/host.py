@@ -146,6 +146,7 @@ class PluginHost:
             lambda: gone_through(loaded.plugin.decode(event, context)),
             lambda changes: checked_changes(changes, own),
             lambda reject: _bounded(reject, None if own else event),
+            loaded.ready,
         )
 
     def zone(self, tenant: str) -> str:
@@ -183,6 +184,7 @@ class PluginHost:
                 lambda: loaded.plugin.impact(change, context),
                 checked_impact,
                 _bounded,
+                loaded.ready,
             )
         except Reject:
             return None
@@ -214,6 +216,7 @@ class PluginHost:
             lambda: loaded.plugin.spans(day, items, context),
             check,
             _bounded,
+            loaded.ready,
         )
 
     def cannot_compute(self, provider: ProviderKey) -> str | None:
@@ -282,7 +285,7 @@ class PluginHost:
         call = Call(loaded.name, "settings", tenant, "")
         answer: BaseModel | Reject
         try:
-            answer = self._calls.make(call, validate, lambda settings: settings, rejected)
+            answer = self._calls.make(call, validate, lambda settings: settings, rejected, loaded.ready)
         except Reject as reject:
             if reject.reason == "plugin_suspended":
                 return reject

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -60,6 +60,11 @@ class LoadedPlugin:
     def standard_spans(self) -> bool:
         """Whether `spans` is the standard engine's."""
         return type(self.plugin).spans is StandardEnginePlugin.spans
+
+    @cached_property
+    def ready(self) -> Callable[[], None] | None:
+        """Waits until it can be asked, where it has a process that may have to be started again."""
+        return getattr(self.plugin, "wait_until_started", None) if self.isolated else None
 
     @property
     def name(self) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from pages import prose
 
 import emr_plugins.api
-from emr_plugins.testing import Options
 from kcl_app.cli.plugins import app
 from kcl_app.settings import PROJECT_ROOT
 
@@ -31,11 +29,6 @@ def test_every_name_of_the_api_is_in_the_reference_and_no_other() -> None:
     assert len(set(found)) == len(found)
     assert set(found) - of_the_class == set(emr_plugins.api.__all__)
     assert of_the_class <= set(found)
-
-
-def test_every_option_of_the_kit_is_in_the_reference_and_no_other() -> None:
-    found = first_cells(REFERENCE, "The conformance kit")
-    assert sorted(found) == sorted(one.name for one in fields(Options))
 
 
 def test_every_command_about_plugins_is_in_the_reference() -> None:
