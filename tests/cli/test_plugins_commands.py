@@ -188,6 +188,23 @@ def test_a_plugin_that_is_refused_or_not_there_is_one_line(command: str, install
     assert "no installed plugin is called standart (did you mean standard?); installed are: " in done.line()
 
 
+def test_a_plugin_that_cannot_be_imported_says_in_which_line(install: Install) -> None:
+    folder = install("broken")
+    file = folder / "__init__.py"
+    file.write_text(file.read_text() + "\nnonesuch()\n")
+    line = len(file.read_text().splitlines())
+    done = run("plugins", "show", "broken")
+    assert done.status == 1
+    assert done.err.splitlines()[-1] == (
+        "kcl-app: plugin broken of broken-package 2.1 is refused: it failed to load: NameError: name 'nonesuch' is "
+        f"not defined (at __init__.py:{line})"
+    )
+    file.write_text("")
+    done = run("plugins", "check", "broken")
+    assert "it failed to load: " in done.err.splitlines()[-1]
+    assert "Plugin" in done.err.splitlines()[-1]
+
+
 def outcomes(text: str) -> dict[str, str]:
     return {one["name"]: one["outcome"] for one in json.loads(text)}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Literal
 
 from emr_plugins.registry import GROUP, LoadedPlugin, Refusal, Registry, discover
@@ -88,8 +90,22 @@ def entry_point(name: str) -> EntryPoint:
 
 def loaded(point: EntryPoint) -> LoadedPlugin | Refusal:
     """A plugin, loaded into this process whatever the settings allow or isolate: a person asks for it by name."""
+    try:
+        point.load()
+    except (Exception, SystemExit) as error:  # as the registry, which does not say where
+        why = f"it failed to load: {type(error).__name__}: {error}{_where(error)}"
+        return Refusal(point.name, package_of(point)[0], why, package_of(point)[1])
     registry = discover(found=[point])
     return registry.plugins[point.name] if point.name in registry.plugins else registry.refused[0]
+
+
+def _where(error: BaseException) -> str:
+    """The last line that was run outside of Python's own import system."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [one for one in frames if "importlib" not in one.filename]
+    if not own or isinstance(error, SyntaxError):  # the module or class is not there; or it says itself where
+        return ""
+    return f" (at {Path(own[-1].filename).name}:{own[-1].lineno})"
 
 
 def state_of(point: EntryPoint, settings: Settings) -> tuple[State, bool]:
