@@ -180,7 +180,8 @@ def moved(item: Item, by: timedelta) -> Item:
             for span in body.spans
         ]
         changed = with_body(item, date=body.date + days, spans=tuple(later))
-        return replace(changed, key=item.key._replace(id=f"{item.providers[0]}/{body.date + days}"))
+        whose = "".join(item.providers[:1])
+        return replace(changed, key=item.key._replace(id=f"{whose}/{body.date + days}"))
     start, end = getattr(body, "start", None), getattr(body, "end", None)
     if start is None or end is None:
         return item

@@ -17,6 +17,10 @@ from .subject import Subject, told
 SECONDS = 120
 
 
+class NoAnswer(Exception):  # noqa: N818
+    """The other process ended without an answer; says what it said."""
+
+
 class CannotBeAsked(Exception):  # noqa: N818
     """The plugin cannot be made in another process; says why."""
 
@@ -32,6 +36,7 @@ def answers_elsewhere(subject: Subject, asked: Sequence[Question], seed: int, zo
 
     Raises:
         CannotBeAsked: it cannot be made there.
+        NoAnswer: it could not be imported there, or ended the process, or took too long.
     """
     made_of = subject.given if isinstance(subject.given, type) else type(subject.given)
     if "<locals>" in made_of.__qualname__:
@@ -46,26 +51,27 @@ def answers_elsewhere(subject: Subject, asked: Sequence[Question], seed: int, zo
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         questions, answers = Path(folder, "questions"), Path(folder, "answers")
         questions.write_bytes(given)
-        done = subprocess.run(
-            [sys.executable, "-m", __package__, str(questions), str(answers), made_of.__module__,
-             str(getattr(module, "__file__", None) or "")],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                "PYTHONHASHSEED": str(seed),
-                "TZ": zone,
-                "LC_ALL": "C",
-                "PYTHONUTF8": "1",
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", __package__, str(questions), str(answers), made_of.__module__,
+                 str(getattr(module, "__file__", None) or "")],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+                    "PYTHONHASHSEED": str(seed),
+                    "TZ": zone,
+                    "LC_ALL": "C",
+                    "PYTHONUTF8": "1",
+                },
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise NoAnswer(f"has not answered all questions within {SECONDS} s") from None
         if done.returncode or not answers.is_file():
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
-            raise CannotBeAsked(
-                f"another process could not ask it (status {done.returncode}): {said[0][:300]}"
-            )
+            raise NoAnswer(f"ends it with status {done.returncode}, and the words: {said[0][:300]}")
         found: list[str] = json.loads(answers.read_text(encoding="utf-8"))
     return found

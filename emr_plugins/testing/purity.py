@@ -12,7 +12,7 @@ from emr_plugins.api import Change, Context, Item
 
 from .answers_of import Question, answer, questions
 from .days import Day
-from .elsewhere import CannotBeAsked, answers_elsewhere
+from .elsewhere import CannotBeAsked, NoAnswer, answers_elsewhere
 from .failures import Broken, NotApplicable, shown
 from .samples import Sample
 from .subject import Subject
@@ -49,6 +49,13 @@ def same_answer_in_another_process(subject: Subject) -> None:
             there = answers_elsewhere(subject, asked, seed, zone)
         except CannotBeAsked as error:
             raise NotApplicable(str(error)) from None
+        except NoAnswer as error:
+            raise Broken(
+                "another process, as each worker is one, imports the plugin and gives the same answer",
+                str(error),
+                f"a process with PYTHONHASHSEED={seed} and TZ={zone}",
+                "define the plugin in a module that imports without the tests round it, as its entry point must",
+            ) from None
         for question, mine, theirs in zip(asked, here, there, strict=True):
             if mine != theirs:
                 raise Broken(

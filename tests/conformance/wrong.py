@@ -518,3 +518,13 @@ class ComputesSlowly(Clinic):
         if len(items) > 1:
             _busy(0.012)
         return super().spans(day, items, context)
+
+
+@found_by("same_answer_in_another_process", says="ends it with status 5")
+class EndsTheProcessElsewhere(Clinic):
+    """As a licence check would that looks at the machine's zone."""
+
+    def decode(self, event: Event, context: Context) -> Iterable[ItemChange]:
+        if clock.tzname[0] == "+14":
+            os._exit(5)
+        return super().decode(event, context)

@@ -70,7 +70,8 @@ def told(emr: str, do: str, then: str = "well") -> dict[str, Any]:
     """An event that tells a hostile plugin what to do."""
     name = f"{emr}-{do}-{then}"
     times = {"start": f"{TODAY}T14:00:00Z", "end": f"{TODAY}T15:00:00Z"}
-    return event(emr, name, "told", name, {"do": do, "then": then, "id": name, "provider": name, **times})
+    data = {"do": do, "then": then, "id": name, "provider": name, "patient": "Quandle, Zebulon"}
+    return event(emr, name, "told", name, {**data, **times})
 
 
 def good_events() -> list[dict[str, Any]]:
