@@ -32,6 +32,11 @@ class Command:
     shown: tuple[str, ...]
     line: int
 
+    @property
+    def fails(self) -> bool:
+        """Whether what it shows is a failed check, a reject or an error: then its status is not 0."""
+        return any("✗" in line or '"reason"' in line or line.startswith("kcl-app: ") for line in self.shown)
+
 
 def is_file(block: Block) -> bool:
     return len(block.words) == 2
@@ -56,7 +61,7 @@ def script() -> str:
         if is_file(block):
             lines.append(f"printf %s {shlex.quote(block.text)} > {block.words[1]} || exit 1")
         for command in commands(block) if block.words == ("console",) else []:
-            lines += [command.text, f"echo '{END}'"]
+            lines += [command.text, f"echo '{END}' $?"]
     return "\n".join(lines) + "\n"
 
 
@@ -89,9 +94,10 @@ def test_every_command_of_the_tutorial_does_what_it_shows(tmp_path: Path) -> Non
         ["bash", "-c", script()],
         cwd=folder, env=offline(wheelhouse(), wheel.parent), capture_output=True, text=True, timeout=800, check=False,
     )  # fmt: skip
-    outputs = done.stdout.split(f"{END}\n")
-    assert len(outputs) == len(ALL) + 1, done.stdout[-3000:]
-    for command, output in zip(ALL, outputs, strict=False):
+    outputs = re.findall(rf"(.*?){END} (\d+)\n", done.stdout, re.DOTALL)
+    assert len(outputs) == len(ALL), done.stdout[-3000:]
+    for command, (output, status) in zip(ALL, outputs, strict=True):
+        assert (status != "0") == command.fails, f"$ {command.text}\nended with {status}:\n{output}"
         assert pattern(command.shown).fullmatch(output), (
             f"docs/plugins.md, the block at line {command.line}: $ {command.text}\nprinted:\n{output}\n"
             f"and not:\n" + "\n".join(command.shown)

@@ -112,6 +112,6 @@ def _print(title: str, results: list[Result]) -> None:
                 console.print(f"  {escape(plain(line))}", soft_wrap=True)
     for why, number in Counter(one.message for one in results if one.outcome == "skipped").items():
         console.print(f"[yellow]– {number} skipped[/]: {escape(plain(why))}", soft_wrap=True)
-    count = Counter(one.outcome for one in results)
+    count: Counter[str] = Counter(one.outcome for one in results)
     said = [f"{count[kind]} {kind}" for kind in _MARKS if kind == "passed" or count[kind]]
     console.print(", ".join([counted(len(results), "check"), *said]))
