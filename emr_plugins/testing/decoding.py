@@ -23,7 +23,11 @@ def decodes_every_sample(subject: Subject) -> None:
         if outcome.failure is not None:
             mend = "raise Reject for what cannot be understood, and return ItemChanges for what can"
             raise Broken(_RULE, outcome.failure, f"sample {sample.name}", mend)
-        may_be_none = any(fnmatch(sample.name, pattern) for pattern in subject.options.changes_nothing)
+        # Names of samples in lists hold brackets, which mean something else in a pattern.
+        may_be_none = any(
+            sample.name == pattern or fnmatch(sample.name, pattern)
+            for pattern in subject.options.changes_nothing
+        )
         if not outcome.value and not may_be_none:
             raise Broken(
                 _RULE,

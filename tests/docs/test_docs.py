@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 from command_line import event, lines, run
+from pages import Block, blocks, prose
 
 from emr_plugins.api import EmrPlugin, Event, Item, Span, StandardEnginePlugin
 from emr_plugins.host import PluginHost, Tenant
@@ -28,38 +28,15 @@ from processors.revisions import Revision
 
 DOCS = sorted((PROJECT_ROOT / "docs").glob("*.md"))
 README = PROJECT_ROOT / "README.md"
-PAGES = [*([README] if README.is_file() else []), *DOCS]
+EXAMPLE_PAGES = sorted((PROJECT_ROOT / "examples").glob("*/README.md"))
+PAGES = [*([README] if README.is_file() else []), *DOCS, *EXAMPLE_PAGES]
 FORMATS = PROJECT_ROOT / "docs" / "event-formats.md"
-PLUGINS = PROJECT_ROOT / "docs" / "plugins.md"
+TUTORIAL = PROJECT_ROOT / "docs" / "plugins.md"
+PLUGINS = PROJECT_ROOT / "docs" / "plugin-reference.md"
 
 
 def named(path: Path) -> str:
     return path.relative_to(PROJECT_ROOT).as_posix()
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: the words behind the fence, its text, and the line it starts on."""
-
-    words: tuple[str, ...]
-    text: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{' '.join(self.words)} (line {self.line})"
-
-
-def blocks(page: Path) -> list[Block]:
-    found = []
-    text = page.read_text(encoding="utf-8")
-    for match in re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        found.append(Block(tuple(match[1].split()), match[2], text.count("\n", 0, match.start()) + 1))
-    return found
-
-
-def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 # Examples of event-formats.md -----------------------------------------------------------------------------------------
@@ -235,7 +212,7 @@ def test_every_setting_is_described() -> None:
             assert field.description
 
 
-# plugins.md -----------------------------------------------------------------------------------------------------------
+# plugin-reference.md --------------------------------------------------------------------------------------------------
 
 
 def plugin_of_the_page() -> EmrPlugin:
@@ -358,8 +335,14 @@ def test_relative_links_resolve(page: Path) -> None:
             assert anchor in anchors(file), target
 
 
+def of_a_new_plugin(path: str) -> bool:
+    """Whether a package that `kcl-app plugins new acme` makes has it, which the tutorial works in."""
+    (package,) = (PROJECT_ROOT / "kcl_app" / "cli" / "plugins" / "template").glob("{{*}}")
+    return (package / path.replace(".py", ".{{cookiecutter.py}}")).exists()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_files_named_on_the_page_exist(page: Path) -> None:
-    folders = "kcl_app|processors|emr_plugins|config|deploy|scripts|tests|docs"
+    folders = "kcl_app|processors|emr_plugins|config|deploy|scripts|tests|docs|examples"
     for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", prose(page)):
-        assert (PROJECT_ROOT / path).exists(), path
+        assert (PROJECT_ROOT / path).exists() or (page == TUTORIAL and of_a_new_plugin(path)), path
