@@ -157,7 +157,7 @@ def in_set(name: str, codec: str, provider: str, mark: bytes = b"") -> bytes:
     ("name", "codec", "provider"),
     [
         ("", "utf-8", "dé1"), ("", "latin-1", "dé1"), ("ASCII", "ascii", "d1"), ("ASCII", "utf-8", "dé1"),
-        ('""', "utf-8", "dé1"), ("UNICODE UTF-8", "utf-8", "d名1"), ("utf8", "utf-8", "dé1"), 
+        ('""', "utf-8", "dé1"), ("UNICODE UTF-8", "utf-8", "d名1"), ("utf8", "utf-8", "dé1"),
         ("UNICODE", "utf-8", "dé1"),
         ("8859/1", "latin-1", "dé1"), ("8859/1~UNICODE UTF-8", "latin-1", "dé1"), ("ISO-8859-1", "latin-1", "dé1"),
         ("8859/2", "iso8859-2", "dł1"), ("8859/5", "iso8859-5", "дж1"), ("8859/7", "iso8859-7", "δ1"),
