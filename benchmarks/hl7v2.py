@@ -36,7 +36,7 @@ SHORT = "\r".join([_HEADER, _SCH, _TQ1, _AIP])
 LONG = "\r".join(
     [
         _HEADER, _SCH, _TQ1, "NTE|1||Booked for a procedure",
-        "PID|1|1^4^M11^T^MR^HOSPITAL|2^5^M11^T&2.16.1&HCD^MR~3^^^USA^SS|4^^^T2|" + "~".join(["TESTER&&^TONI^A^III^MD"] * 12)
+        "PID|1|1^4^M11^T^MR^HOSPITAL|2^5^M11^T&2.16.1&HCD^MR~3^^^USA^SS|4|" + "~".join(["TESTER&&^TONI^A^III^MD"] * 14)
         + "|" + "~".join(["1&LANE^STE. 1^TOWN ^MI^99999^USA^M^^&W^^^20000110&20000120^^^^^^^NEAR"] * 12) + "|" * 25,
         "PV1|1|O|055^ROOM1^^CLINIC^^^|||OPD^ROOM1&2.16&ISO^^F1^^^B1|0210^ATTEND^A^A|0310^REFER^L^C" + "|" * 36,
         *(f"OBX|{n}|NM|8867-4^Heart rate^LN||72|beats/min^^ISO|60-120||||F|||20260309||11^A^Z" for n in range(6)),
