@@ -58,19 +58,19 @@ class Message(NamedTuple):
     header: Fields
     segments: dict[str, list[Fields]]
 
-    def components(self, fields: Fields, number: int, repetition: int = 0) -> list[str]:
-        """The raw components of a field; one empty text where there is nothing."""
-        return self.split(field(fields, number), repetition)
+    def components(self, fields: Fields, number: int) -> list[str]:
+        """The raw components of a field's first repetition; one empty text where there is nothing."""
+        return self.split(field(fields, number))
 
-    def split(self, raw: str, repetition: int = 0) -> list[str]:
-        """The raw components of one repetition of a raw field."""
-        separators = self.separators
-        if separators.repetition in raw:
-            repetitions = raw.split(separators.repetition)
-            raw = repetitions[repetition] if repetition < len(repetitions) else ""
-        elif repetition:
-            raw = ""
-        return raw.split(separators.component)
+    def repetitions(self, raw: str) -> list[str]:
+        """The repetitions of a raw field."""
+        return raw.split(self.separators.repetition)
+
+    def split(self, raw: str) -> list[str]:
+        """The raw components of a raw field's first repetition."""
+        if self.separators.repetition in raw:
+            raw = raw.split(self.separators.repetition, 1)[0]
+        return raw.split(self.separators.component)
 
     def text(self, raw: str) -> str:
         """The text of a raw component: its first subcomponent, unescaped; empty for HL7's null."""
@@ -142,14 +142,14 @@ def _lines(text: str, separator: str) -> list[str]:
         return lines
     found: list[str] = []
     for line in lines:
-        first, *others = line.split("\n")
-        found.append(first)
-        for part in others:
-            name = part[:3]
-            if part[3:4] in (separator, "") and len(name) == 3 and name.isalnum() and name.isupper():
-                found.append(part)
-            else:
-                found[-1] += f"\n{part}"
+        parts = line.split("\n")
+        began = 0
+        for at in range(1, len(parts)):
+            name, behind = parts[at][:3], parts[at][3:4]
+            if behind in (separator, "") and len(name) == 3 and name.isalnum() and name.isupper():
+                found.append("\n".join(parts[began:at]))
+                began = at
+        found.append("\n".join(parts[began:]))
     return found
 
 

@@ -195,7 +195,7 @@ class _Reader:
         return tuple(here), tuple(gone)
 
     def _ids(self, name: str, fields: Fields) -> Iterator[str]:
-        for raw in field(fields, _ID).split(self._message.separators.repetition):
+        for raw in self._message.repetitions(field(fields, _ID)):
             parts = self._message.split(raw)
             if name == "AIL":
                 # Point of care, room, bed, facility, building and floor say where; status and type of a place change.
@@ -207,6 +207,8 @@ class _Reader:
                 continue
             if CONTROL_CHARACTERS.search(id_):
                 raise wrong(f"{name}-{_ID}", "must not hold control characters")
+            if name == "AIP" and id_.startswith(("AIG/", "AIL/")):
+                raise wrong("AIP-3", "must not begin as the provider ids of rooms and equipment do")
             yield id_ if name == "AIP" else f"{name}/{id_}"
 
     # Times -----------------------------------------------------------------------------------------------------------

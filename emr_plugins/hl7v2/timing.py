@@ -200,8 +200,8 @@ def of_sch_11(message: Message, clock: Clock, sch: Fields) -> Iterator[Timing]:
     raw = field(sch, 11)
     if not raw:
         return
-    for repetition in range(raw.count(message.separators.repetition) + 1):
-        parts = [*message.split(raw, repetition), "", "", "", "", ""]
+    for repetition in message.repetitions(raw):
+        parts = [*message.split(repetition), "", "", "", "", ""]
         if any(parts[2:5]):
             start = clock.when("SCH-11.4", parts[3])
             end = clock.when("SCH-11.5", parts[4], start)

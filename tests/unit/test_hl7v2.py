@@ -357,6 +357,7 @@ def test_other_messages_are_refused(type_: str) -> None:
         (booking().replace("^~\\&", "^^\\&"), "MSH-2: the separators must differ"),
         (booking().replace("^~\\&", "|"), "MSH-2: "),
         (booking().replace("^~\\&", "a~\\&"), "MSH-2: separators must not be letters"),
+        (message(sch(), tq1(), aip("AIL/r1")), "AIP-3: must not begin as the provider ids of rooms and equipment do"),
         (message(sch(), tq1(), aip("a\\X00\\b")), "AIP-3: must not hold control characters"),
         (message(sch({2: "a\\X0D\\b"}), tq1(), aip()), "MSH-3, MSH-4, SCH-1, SCH-2 or SCH-3: must not hold control"),
     ],
