@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test lint demo clean bench bench-growth bench-memory bench-patterns bench-isolation
+.PHONY: install test lint demo clean bench bench-growth bench-memory bench-patterns bench-isolation bench-hl7v2
 
 install: $(STAMP)
 
@@ -46,6 +46,10 @@ bench-patterns: install
 # What a plugin costs in a process of its own.
 bench-isolation: install
 	$(BIN)/python -m benchmarks.isolation $(if $(JSON),--json $(JSON))
+
+# How fast HL7 v2 messages are decoded.
+bench-hl7v2: install
+	$(BIN)/python -m benchmarks.hl7v2 $(if $(JSON),--json $(JSON))
 
 # KEEP=1 leaves everything running.
 demo: install

@@ -183,7 +183,7 @@ def test_envelopes_with_patients_in_every_attribute_leave_no_trace(logged: Calla
     assert found_in(logged()) == []
 
 
-def test_hl7_v2_text_for_a_plugin_that_is_not_there_is_kept_in_the_raw_record_alone(
+def test_hl7_v2_text_that_no_plugin_understands_is_kept_in_the_raw_record_alone(
     logged: Callable[[], str],
 ) -> None:
     import base64
@@ -191,6 +191,8 @@ def test_hl7_v2_text_for_a_plugin_that_is_not_there_is_kept_in_the_raw_record_al
     pipeline = Pipeline(host())
     encoded = base64.b64encode(HL7.encode()).decode()
     sent = [
+        envelope("SIU^S12", HL7, "not_there"),
+        envelope("SIU^S12", None, "not_there", data_base64=encoded),
         envelope("SIU^S12", HL7, "hl7v2"),
         envelope("SIU^S12", None, "hl7v2", data_base64=encoded),
         envelope("slot", HL7),
@@ -199,7 +201,7 @@ def test_hl7_v2_text_for_a_plugin_that_is_not_there_is_kept_in_the_raw_record_al
         envelope("fhir", None, "fhir_r4", data_base64=encoded),
     ]
     result = pipeline.run(sent)
-    assert result.rejects == {"unknown_emr": 2, "invalid_data": 4}
+    assert result.rejects == {"unknown_emr": 2, "invalid_data": 6}
     assert_clean(pipeline, logged())
     assert len(found_in(raw_records(pipeline.store))) > 3
 

@@ -103,7 +103,14 @@ def test_plugins_know_the_core_and_nothing_of_the_application(path: Path) -> Non
 
 @pytest.mark.parametrize(
     "module",
-    ["emr_plugins.api", "emr_plugins.host", "emr_plugins.fhir_r4", "emr_plugins.testing", "processors"],
+    [
+        "emr_plugins.api",
+        "emr_plugins.host",
+        "emr_plugins.fhir_r4",
+        "emr_plugins.hl7v2",
+        "emr_plugins.testing",
+        "processors",
+    ],
 )
 def test_a_plugin_author_needs_the_light_base_install_alone(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"

@@ -123,7 +123,7 @@ def refused_decode(answer: Any) -> Reject:
 
 def test_the_built_in_plugins_come_through_the_entry_points() -> None:
     registry = discover()
-    assert set(registry.plugins) >= {"standard", "fhir_r4"}
+    assert set(registry.plugins) >= {"standard", "fhir_r4", "hl7v2"}
     assert not registry.refused
     assert registry.plugins["fhir_r4"].distribution == "scheduling-kcl-app"
     assert registry.plugins["fhir_r4"].version
