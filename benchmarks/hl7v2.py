@@ -1,6 +1,6 @@
 """How fast HL7 v2 messages are decoded, beside python-hl7 which only takes them apart: `make bench-hl7v2`.
 
-A message of 3.7 kB as hospitals send them, with everything that `PID`, `PV1`, `OBX` and notes can hold, and a short one.
+A message of 3.7 kB as hospitals send them, with all that `PID`, `PV1`, `OBX` and notes can hold, and a short one.
 """
 
 from __future__ import annotations
