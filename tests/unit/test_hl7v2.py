@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from siu_messages import DIALECTS, Dialect, aip, booking, message, msh, samples, sch, segment, tq1
@@ -178,8 +178,8 @@ def test_wrong_settings_are_refused() -> None:
     ):
         with pytest.raises(ValidationError):
             Hl7V2Settings.model_validate(wrong)
-    settings = Hl7V2Settings(statuses={"No Show": "noshow"}, resources=("AIL",))
-    assert pickle.loads(pickle.dumps(settings)) == settings
+    chosen = Hl7V2Settings(statuses={"No Show": "noshow"}, resources=("AIL",))
+    assert pickle.loads(pickle.dumps(chosen)) == chosen
 
 
 # Providers ------------------------------------------------------------------------------------------------------------
@@ -255,6 +255,7 @@ def identity(key: tuple[str, str, bool, str, str]) -> str:
     return one(message(sch(fields), tq1(), aip(), header=header)).id
 
 
+@settings(deadline=None)
 @given(keys, keys)
 def test_two_appointments_never_have_one_id(first: Any, second: Any) -> None:
     assert (identity(first) == identity(second)) == (first == second)

@@ -6,7 +6,7 @@ from typing import Any
 
 import hl7
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from siu_messages import DIALECTS, booking, msh, samples
 from test_hl7v2 import one, refusal
@@ -64,6 +64,7 @@ def check_against_the_library(text: str) -> int:
     return checked
 
 
+@settings(deadline=None)
 @given(messages())
 def test_the_splitter_gives_what_python_hl7_gives(text: str) -> None:
     check_against_the_library(text)
