@@ -1,7 +1,7 @@
 """Every metric is declared here, and nowhere else: name, help, labels, buckets and who exports it.
 
 The children of the worker (one for each shard) count with `WorkerMetrics`; their supervisor adds what only it can
-know with `SupervisorCollector`, and serves both on one port. Units are seconds and bytes, counters end in
+know (`kcl_app/worker/supervisor_metrics.py`), and serves both on one port. Units are seconds and bytes, counters end in
 ``_total``, and a shard is named as the KCL names it. `docs/metrics.md` holds the same list; a test keeps it so.
 """
 
@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from processors.errors import REASONS
 
@@ -25,8 +23,12 @@ Exporter = Literal["child", "supervisor"]
 
 QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Buckets in seconds for work that should take milliseconds."""
-SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0)
+_TO_A_MINUTE = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+_FROM_A_MINUTE = (90.0, 120.0, 180.0, 300.0, 600.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0)
+SLOW = (*_TO_A_MINUTE, *_FROM_A_MINUTE)
 """Buckets in seconds for an event's whole way; the last is as long as the stream keeps it."""
+STATES = ("ok", "slow", "stalled", "stopped", "unknown")
+"""What the lag judge says of a shard (`kcl_app/lag_judge.py`): the values of the label `state`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,26 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -
 
 
 # What arrives, and how far behind.
-LAG = _gauge("scheduling_lag_seconds", "How far behind the tip of the stream the shard is read.", "shard")
+READ_LAG = _gauge(
+    "scheduling_read_lag_seconds",
+    "How far behind the tip of the stream the latest delivery was when the KCL read it (MillisBehindLatest).",
+    "shard",
+)
+DELIVERED_TIMESTAMP = _gauge(
+    "scheduling_delivered_timestamp_seconds",
+    "Moment (Unix time) of the latest delivery, empty ones too.",
+    "shard",
+)
+HEARD_TIMESTAMP = _gauge(
+    "scheduling_heard_timestamp_seconds",
+    "Moment (Unix time) at which the shard's child last did anything.",
+    "shard",
+)
+SETTLED_TIMESTAMP = _gauge(
+    "scheduling_settled_timestamp_seconds",
+    "Everything that arrived on the shard before this moment (Unix time) is settled and checkpointed.",
+    "shard",
+)
 RECORDS = _counter(
     "scheduling_records_total",
     "Records of the stream that are settled: all that they cause is durable.",
@@ -78,6 +99,16 @@ CHECKPOINT_TIMESTAMP = _gauge(
 CHECKPOINTS = _counter("scheduling_checkpoints_total", "Checkpoints, by how they ended.", "outcome")
 PIPELINE_AGE = _histogram(
     "scheduling_pipeline_age_seconds", "From arrival on the stream until its spans are durable.", SLOW
+)
+END_TO_END_AGE = _histogram(
+    "scheduling_end_to_end_age_seconds",
+    "From the event's own time, at its source, until its spans are durable.",
+    SLOW,
+)
+TENANT_LAST_EVENT = _gauge(
+    "scheduling_tenant_last_event_timestamp_seconds",
+    "Arrival (Unix time) of the newest event of a tenant that is watched.",
+    "tenant",
 )
 # What becomes of it.
 EVENTS = _counter(
@@ -110,6 +141,14 @@ RETRIES = _counter("scheduling_retries_total", "Operations tried again, by opera
 STORE_CALLS = _counter("scheduling_store_calls_total", "Calls of the stores, by operation.", "operation")
 STORE_THROTTLES = _counter(
     "scheduling_store_throttles_total", "Calls that a store was too busy for, by operation.", "operation"
+)
+STORE_WRITE_UNITS = _counter(
+    "scheduling_store_write_units_total",
+    "Write units that DynamoDB says its answers cost, by table.",
+    "table",
+)
+STORE_READ_UNITS = _counter(
+    "scheduling_store_read_units_total", "Read units that DynamoDB says its answers cost, by table.", "table"
 )
 STORES_AVAILABLE = _gauge(
     "scheduling_stores_available", "1 while the shard's stores answer, 0 while they do not.", "shard"
@@ -144,12 +183,17 @@ KILLER_RECORDS = _counter(
 PLUGINS_REFUSED = _gauge("scheduling_plugins_refused", "Installed plugins that could not be loaded.")
 
 WORKER: tuple[Declaration, ...] = (
-    LAG,
+    READ_LAG,
+    DELIVERED_TIMESTAMP,
+    HEARD_TIMESTAMP,
+    SETTLED_TIMESTAMP,
     RECORDS,
     RECORD_BYTES,
     CHECKPOINT_TIMESTAMP,
     CHECKPOINTS,
     PIPELINE_AGE,
+    END_TO_END_AGE,
+    TENANT_LAST_EVENT,
     EVENTS,
     ITEMS,
     PROVIDER_DAYS,
@@ -161,6 +205,8 @@ WORKER: tuple[Declaration, ...] = (
     RETRIES,
     STORE_CALLS,
     STORE_THROTTLES,
+    STORE_WRITE_UNITS,
+    STORE_READ_UNITS,
     STORES_AVAILABLE,
     PLUGIN_FAILURES,
     PLUGIN_SUSPENDED,
@@ -192,19 +238,22 @@ class WorkerMetrics:
 
     Gauges have the mode ``livemostrecent``: of several children that know a shard the last to speak is believed, and
     a dead child's word is gone; so no ``pid`` label is needed to tell them apart. Suspensions are each child's own,
-    so they are added up.
+    so they are added up. When a tenant was last heard of stays true whoever has died since: the latest counts.
 
     Args:
         registry: what the metrics register with; each instance needs one of its own. Where the environment names
             PROMETHEUS_MULTIPROC_DIR the values live in files there, for the supervisor to add up.
+        watched_tenants: the only ones that may be named in metrics, and whose silence is measured.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, watched_tenants: Collection[str] = ()) -> None:
+        self.watched_tenants = frozenset(watched_tenants)
+
         def counter(metric: Declaration) -> Counter:
             return Counter(metric.name, metric.help, metric.labels, registry=registry)
 
         def gauge(
-            metric: Declaration, mode: Literal["livemostrecent", "livesum"] = "livemostrecent"
+            metric: Declaration, mode: Literal["livemostrecent", "livesum", "max"] = "livemostrecent"
         ) -> Gauge:
             return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode=mode)
 
@@ -213,12 +262,17 @@ class WorkerMetrics:
                 metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets
             )
 
-        self.lag_seconds = gauge(LAG)
+        self.read_lag = gauge(READ_LAG)
+        self.delivered_timestamp = gauge(DELIVERED_TIMESTAMP)
+        self.heard_timestamp = gauge(HEARD_TIMESTAMP)
+        self.settled_timestamp = gauge(SETTLED_TIMESTAMP)
         self.records = counter(RECORDS)
         self.record_bytes = counter(RECORD_BYTES)
         self.checkpoint_timestamp = gauge(CHECKPOINT_TIMESTAMP)
         self.checkpoints = counter(CHECKPOINTS)
         self.pipeline_age = histogram(PIPELINE_AGE)
+        self.end_to_end_age = histogram(END_TO_END_AGE)
+        self.tenant_last_event = gauge(TENANT_LAST_EVENT, "max")
         self.events = counter(EVENTS)
         self.items = counter(ITEMS)
         self.provider_days = counter(PROVIDER_DAYS)
@@ -230,6 +284,8 @@ class WorkerMetrics:
         self.retries = counter(RETRIES)
         self.store_calls = counter(STORE_CALLS)
         self.store_throttles = counter(STORE_THROTTLES)
+        self.store_write_units = counter(STORE_WRITE_UNITS)
+        self.store_read_units = counter(STORE_READ_UNITS)
         self.stores_available = gauge(STORES_AVAILABLE)
         self.plugin_failures = counter(PLUGIN_FAILURES)
         self.plugin_suspended = gauge(PLUGIN_SUSPENDED, "livesum")
@@ -244,6 +300,15 @@ class WorkerMetrics:
         self.events.labels("ignored")
         for reason in REASONS:
             self.dead_letters.labels(reason)
+        self.retries.labels("batch")
+        for operation in (
+            "BatchExecuteStatement",
+            "BatchGetItem",
+            "DeleteItem",
+            "Query",
+            "TransactWriteItems",
+        ):
+            self.store_throttles.labels(operation)
 
     def forget(self, shard: str) -> None:
         """Say nothing more of a shard that another worker has: its gauges, which no file can lose, become no numbers.
@@ -251,7 +316,14 @@ class WorkerMetrics:
         Args:
             shard: its id.
         """
-        for gauge in (self.lag_seconds, self.checkpoint_timestamp, self.stores_available):
+        for gauge in (
+            self.read_lag,
+            self.delivered_timestamp,
+            self.heard_timestamp,
+            self.settled_timestamp,
+            self.checkpoint_timestamp,
+            self.stores_available,
+        ):
             gauge.labels(shard).set(math.nan)
 
 
@@ -259,6 +331,35 @@ def _supervisor(name: str, kind: Kind, text: str, *labels: str) -> Declaration:
     return Declaration(name, kind, text, labels, exporter="supervisor")
 
 
+LAG = _supervisor(
+    "scheduling_lag_seconds",
+    "gauge",
+    "Everything that arrived on the shard longer ago than this is settled; it grows while nothing is.",
+    "shard",
+)
+WORST_LAG = _supervisor("scheduling_worst_lag_seconds", "gauge", "The greatest lag of this worker's shards.")
+LAG_TREND = _supervisor(
+    "scheduling_lag_trend_ratio",
+    "gauge",
+    "Seconds of lag gained per second over the judge's window: 0 keeps up, 1 stands still, less than 0 catches up.",
+    "shard",
+)
+SHARD_STATE = _supervisor(
+    "scheduling_shard_state",
+    "gauge",
+    "The lag judge's verdict: 1 for the shard's state (ok, slow, stalled, stopped, unknown), 0 for the others.",
+    "shard",
+    "state",
+)
+WORKER_STATE = _supervisor(
+    "scheduling_worker_state",
+    "gauge",
+    "The worst state of this worker's shards: 1 for it, 0 for the others.",
+    "state",
+)
+CHILD_SILENCE = _supervisor(
+    "scheduling_child_silence_seconds", "gauge", "Time since the shard's child last did anything.", "shard"
+)
 CHECKPOINT_AGE = _supervisor(
     "scheduling_checkpoint_age_seconds",
     "gauge",
@@ -266,6 +367,42 @@ CHECKPOINT_AGE = _supervisor(
     "shard",
 )
 SHARDS_OWNED = _supervisor("scheduling_shards_owned", "gauge", "Shards that this worker's children process.")
+LEASES_UNOWNED = _supervisor(
+    "scheduling_leases_unowned",
+    "gauge",
+    "Shards of the application, whoever reads it, that could be read and that no worker holds.",
+)
+STREAM_OPEN_SHARDS = _supervisor("scheduling_stream_open_shards", "gauge", "Open shards of the stream.")
+STREAM_RETENTION = _supervisor(
+    "scheduling_stream_retention_seconds", "gauge", "How long the stream keeps a record."
+)
+RETENTION_LEFT = _supervisor(
+    "scheduling_retention_left_seconds",
+    "gauge",
+    "Time until the stream drops the oldest record that this worker may still have to settle.",
+)
+TENANT_SILENCE = _supervisor(
+    "scheduling_tenant_silence_seconds",
+    "gauge",
+    "How long a watched tenant is known to have sent nothing to this worker's shards, since its start.",
+    "tenant",
+)
+TENANT_SILENCE_LIMIT = _supervisor(
+    "scheduling_tenant_silence_limit_seconds",
+    "gauge",
+    "How long a watched tenant may send nothing, by its settings.",
+    "tenant",
+)
+WORKER_START = _supervisor(
+    "scheduling_worker_start_time_seconds", "gauge", "Moment (Unix time) at which the worker started."
+)
+MEMORY_LIMIT = _supervisor(
+    "scheduling_memory_limit_bytes", "gauge", "Memory that all processes of the worker may take together."
+)
+DISK_FREE = _supervisor(
+    "scheduling_disk_free_bytes", "gauge", "Free room on the disk of the worker's temporary folder."
+)
+DISK_SIZE = _supervisor("scheduling_disk_size_bytes", "gauge", "Size of that disk.")
 WORKER_READY = _supervisor(
     "scheduling_worker_ready", "gauge", "1 while /readyz answers 200: the KCL is up and the stores answer."
 )
@@ -295,8 +432,24 @@ BUILD_INFO = _supervisor(
 )
 
 SUPERVISOR: tuple[Declaration, ...] = (
+    LAG,
+    WORST_LAG,
+    LAG_TREND,
+    SHARD_STATE,
+    WORKER_STATE,
+    CHILD_SILENCE,
     CHECKPOINT_AGE,
     SHARDS_OWNED,
+    LEASES_UNOWNED,
+    STREAM_OPEN_SHARDS,
+    STREAM_RETENTION,
+    RETENTION_LEFT,
+    TENANT_SILENCE,
+    TENANT_SILENCE_LIMIT,
+    WORKER_START,
+    MEMORY_LIMIT,
+    DISK_FREE,
+    DISK_SIZE,
     WORKER_READY,
     CHILDREN_EXITED,
     PROCESSES,
@@ -306,73 +459,3 @@ SUPERVISOR: tuple[Declaration, ...] = (
 )
 
 ALL: tuple[Declaration, ...] = WORKER + SUPERVISOR
-
-
-@dataclass(frozen=True)
-class SupervisorValues:
-    """What the supervisor knows at one moment.
-
-    Args:
-        now: seconds since the epoch.
-        checkpoint_timestamps: by shard, when everything delivered was last checkpointed; seconds since the epoch.
-        shards_owned: shards with a living child.
-        ready: whether /readyz answers 200.
-        children_exited: children that ended since the start.
-        processes: running processes by kind: ``jvm``, ``child``, ``supervisor``.
-        cpu_seconds: CPU time by kind, those that ended included.
-        memory_bytes: resident memory by kind.
-        versions: ``version``, ``kcl_version`` and ``python_version``.
-    """
-
-    now: float
-    checkpoint_timestamps: Mapping[str, float] = field(default_factory=dict)
-    shards_owned: int = 0
-    ready: bool = False
-    children_exited: int = 0
-    processes: Mapping[str, int] = field(default_factory=dict)
-    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
-    memory_bytes: Mapping[str, int] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-class SupervisorCollector(Collector):
-    """The supervisor's metrics, made at each scrape.
-
-    Args:
-        values: gives what is true now.
-    """
-
-    def __init__(self, values: Callable[[], SupervisorValues]) -> None:
-        self._values = values
-
-    def describe(self) -> list[Metric]:
-        """Nothing, so that registering does not ask for values before there are any."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Every metric of `SUPERVISOR`, with the values of this moment."""
-        at = self._values()
-        # A checkpoint's clock may be a little ahead of ours; an age is never negative.
-        ages = {shard: max(0.0, at.now - then) for shard, then in at.checkpoint_timestamps.items()}
-        yield _gauge_family(CHECKPOINT_AGE, ages)
-        yield GaugeMetricFamily(SHARDS_OWNED.name, SHARDS_OWNED.help, float(at.shards_owned))
-        yield GaugeMetricFamily(WORKER_READY.name, WORKER_READY.help, float(at.ready))
-        yield CounterMetricFamily(CHILDREN_EXITED.name, CHILDREN_EXITED.help, float(at.children_exited))
-        yield _gauge_family(PROCESSES, at.processes)
-        cpu = CounterMetricFamily(PROCESS_CPU.name, PROCESS_CPU.help, labels=PROCESS_CPU.labels)
-        for process, seconds in sorted(at.cpu_seconds.items()):
-            cpu.add_metric([process], seconds)
-        yield cpu
-        yield _gauge_family(PROCESS_MEMORY, at.memory_bytes)
-        yield InfoMetricFamily(
-            BUILD_INFO.name.removesuffix("_info"),
-            BUILD_INFO.help,
-            {label: at.versions.get(label, "unknown") for label in BUILD_INFO.labels},
-        )
-
-
-def _gauge_family(metric: Declaration, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for label, value in sorted(values.items()):
-        family.add_metric([label], float(value))
-    return family

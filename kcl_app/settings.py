@@ -169,6 +169,11 @@ class TenantSettings(_Section):
     time_zone: ZoneName = Field(
         "UTC", description="IANA time zone of providers that have no working hours which name one."
     )
+    silent_after_seconds: PositiveFloat | None = Field(
+        None,
+        description="How long this tenant's feed may send nothing. Only where it is set do metrics name the tenant, "
+        "and can an alert say that its feed is silent; for tenants that are listed under `tenants`.",
+    )
     plugins: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Settings of plugins for this tenant, by plugin name. The plugin says which there are.",
@@ -263,6 +268,12 @@ class WorkerSettings(_Section):
         description="A child that answers nothing for this long halts the worker. After four fifths of it a child that "
         "cannot use its stores ends by itself.",
     )
+    judge_seconds: PositiveFloat = Field(
+        180,
+        ge=10,
+        description="How far back the lag judge looks. Less than a shard takes from checkpoint to checkpoint when it "
+        "is far behind (about a minute) would make it say `stalled` of one that works.",
+    )
     jvm_options: tuple[str, ...] = Field(
         ("-XX:+UseSerialGC", "-Xmx512m"),
         description="Options of the Java virtual machine. Each shard wants some 60 MB of heap when it is far behind.",
@@ -349,6 +360,14 @@ class Settings(BaseSettings):
         if "dynamodb_endpoint_url" in endpoints and "endpoint_url" not in endpoints:
             raise ValueError("aws.dynamodb_endpoint_url needs aws.endpoint_url: the rest would be AWS itself")
         return self
+
+    def watched_tenants(self) -> dict[str, float]:
+        """Tenants whose silence is measured, and how long it may last, in seconds."""
+        return {
+            name: one.silent_after_seconds
+            for name, one in self.tenants.items()
+            if one.silent_after_seconds is not None
+        }
 
     def tenant(self, name: str) -> TenantSettings | None:
         """A tenant's settings; None for one whose events are not taken."""

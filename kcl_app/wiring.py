@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kcl_app.metrics import WorkerMetrics
     from kcl_app.put import Outgoing
     from kcl_app.stores.calls import DynamoDBCalls
-    from kcl_app.stores.dynamodb import Observe
+    from kcl_app.stores.dynamodb import Observe, Units
     from kcl_app.stream.reader import StreamReader
 
 LOCAL_CREDENTIALS = {
@@ -236,12 +236,12 @@ def providers_of(settings: Settings) -> Callable[[Event], Sequence[str]]:
     return names
 
 
-def store(settings: Settings, observe: Observe | None = None) -> Store:
+def store(settings: Settings, observe: Observe | None = None, units: Units | None = None) -> Store:
     """The tables."""
     from kcl_app.stores.dynamodb import DynamoDBStore
     from kcl_app.stores.schemas import KNOWN, SchemaStore
 
-    tables = DynamoDBStore(dynamodb_calls(settings), settings.tables.names(), observe)
+    tables = DynamoDBStore(dynamodb_calls(settings), settings.tables.names(), observe, units=units)
     return SchemaStore(tables, replace(KNOWN, written=settings.tables.write_schema))
 
 
@@ -284,7 +284,7 @@ def engine(settings: Settings, metrics: WorkerMetrics) -> BatchEngine:
     from kcl_app.engine.observing import MetricsObserver
 
     observer = MetricsObserver(metrics)
-    made = engine_on(store(settings, observer.store_call), settings, observer)
+    made = engine_on(store(settings, observer.store_call, observer.store_units), settings, observer)
     metrics.plugins_refused.set(len(made.host.registry.refused))
     for refusal in made.host.registry.refused:
         get_logger().warning(PLUGIN_REFUSED, plugin=refusal.name, why=refusal.reason)

@@ -28,6 +28,7 @@ class Counting(processor.RecordProcessorBase):  # type: ignore[misc] # kclpy has
         self._shard = initialize_input.shard_id
         self._log = logs.get_logger(shard=self._shard, pid=os.getpid())
         self._metrics.stores_available.labels(self._shard).set(1)
+        self._metrics.heard_timestamp.labels(self._shard).set(time.time())
         self._log.info("shard taken")
 
     def process_records(self, process_records_input: Any) -> None:
@@ -36,11 +37,14 @@ class Counting(processor.RecordProcessorBase):  # type: ignore[misc] # kclpy has
             if base64.b64decode(record.data) == b"unavailable":
                 self._metrics.stores_available.labels(self._shard).set(0)
         self._metrics.records.labels(self._shard).inc(len(records))
-        self._metrics.lag_seconds.labels(self._shard).set(process_records_input.millis_behind_latest / 1000)
+        self._metrics.read_lag.labels(self._shard).set(process_records_input.millis_behind_latest / 1000)
+        for told in (self._metrics.delivered_timestamp, self._metrics.heard_timestamp):
+            told.labels(self._shard).set(time.time())
         self._metrics.batch_duration.observe(0.002)
         if records:
             process_records_input.checkpointer.checkpoint(records[-1].sequence_number)
         self._metrics.checkpoint_timestamp.labels(self._shard).set(time.time())
+        self._metrics.settled_timestamp.labels(self._shard).set(time.time())
 
     def lease_lost(self, _lease_lost_input: Any) -> None:
         self._log.info("shard lost")

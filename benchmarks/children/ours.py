@@ -25,5 +25,5 @@ def _held_back(self: RecordProcessor, initialize_input: Any) -> None:
 if __name__ == "__main__":
     RecordProcessor.initialize = _held_back  # type: ignore[method-assign]
     if os.environ.get(NULL_STORE):
-        wiring.store = lambda settings, observe=None: NullStore()
+        wiring.store = lambda settings, observe=None, units=None: NullStore()
     sys.exit(child.main())

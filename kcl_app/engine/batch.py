@@ -49,12 +49,16 @@ class BatchResult:
         items: number of item changes by outcome.
         rejects: number of records and changes set aside, by reason.
         providers: number of providers whose days were recomputed.
+        times: when each event that was understood happened at its source, in seconds since the epoch.
+        tenants: arrival of the newest event of each tenant, in seconds since the epoch.
     """
 
     events: Counter[str] = field(default_factory=Counter)
     items: Counter[str] = field(default_factory=Counter)
     rejects: Counter[str] = field(default_factory=Counter)
     providers: int = 0
+    times: list[float] = field(default_factory=list)
+    tenants: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: BatchResult) -> None:
         """Add another's numbers."""
@@ -62,6 +66,8 @@ class BatchResult:
         self.items += other.items
         self.rejects += other.rejects
         self.providers += other.providers
+        self.times += other.times
+        self.tenants |= other.tenants  # its records came later
 
 
 Step = Callable[[str, float], None]
@@ -440,6 +446,12 @@ class BatchEngine:
         decoded: Sequence[Decoded], rejected: Sequence[Rejected], upserted: Upserted, providers: int
     ) -> BatchResult:
         result = BatchResult(providers=providers)
+        result.times = [source.event.time.timestamp() for source in decoded]
+        result.tenants = {source.event.tenant: source.record.arrival for source in decoded}
+        for one in rejected:
+            if one.event is not None:
+                newest = result.tenants.get(one.event.tenant, 0.0)
+                result.tenants[one.event.tenant] = max(newest, one.record.arrival)
         best: dict[int, str] = {}
         for outcome, candidates in (
             ("superseded", upserted.superseded),

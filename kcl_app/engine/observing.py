@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Literal
 
 from emr_plugins.breaker import Call, Scope
 from kcl_app.engine.batch import BatchResult
@@ -93,6 +94,13 @@ class MetricsObserver(Observer):
             self._metrics.events.labels(outcome).inc(count)
         for outcome, count in result.items.items():
             self._metrics.items.labels(outcome).inc(count)
+        for tenant in self._metrics.watched_tenants & result.tenants.keys():
+            self._metrics.tenant_last_event.labels(tenant).set(result.tenants[tenant])
+
+    def store_units(self, table: str, kind: Literal["read", "write"], units: float) -> None:
+        """A store's answer said what it cost: units of a table, by the table's name in the settings."""
+        of = self._metrics.store_write_units if kind == "write" else self._metrics.store_read_units
+        of.labels(table).inc(units)
 
     def _note(self) -> None:
         self._noted += 1

@@ -223,7 +223,7 @@ def _play(settings: Settings, worker: Worker, tenant: str, console: Console) -> 
             worker.check()
             samples = _scraped(worker)
             live.update(board.table(samples, sent))
-            if board.done(samples) >= len(events) and samples.max("scheduling_lag_seconds") == 0:
+            if board.done(samples) >= len(events) and samples.max("scheduling_read_lag_seconds") == 0:
                 break
             if elapsed > PLAY_SECONDS + DRAIN_SECONDS:
                 raise UserError(f"the worker did not get through the events (see {worker.log})")
@@ -389,7 +389,9 @@ def _show_metrics(worker: Worker, console: Console) -> None:
     samples = _scraped(worker)
     for labels, value in sorted(samples.all("scheduling_lag_seconds"), key=lambda one: one[0]["shard"]):
         console.print(
-            f'  scheduling_lag_seconds{{shard="{labels["shard"]}"}} {value}', highlight=False, markup=False
+            f'  scheduling_lag_seconds{{shard="{labels["shard"]}"}} {value:.1f}',
+            highlight=False,
+            markup=False,
         )
     console.print(
         f"  and all the others: {worker.url}/metrics; health: {worker.url}/healthz, {worker.url}/readyz"

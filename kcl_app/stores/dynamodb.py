@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -42,6 +42,9 @@ that `aws.connect_timeout_seconds` and `aws.read_timeout_seconds` set), no call 
 
 Observe = Callable[[str, str], None]
 """Told of each call: operation, and `ok`, `throttled`, `conflict` or `lost`."""
+Units = Callable[[str, Literal["read", "write"], float], None]
+"""Told what an answer says that it cost: the table (`Table.setting`), which units, and how many."""
+_READS = frozenset({"Query", "BatchGetItem", "Scan"})
 
 
 class DynamoDBStore(Store):
@@ -51,6 +54,7 @@ class DynamoDBStore(Store):
         calls: carries out calls, with finite timeouts.
         names: table names, by `Table.setting`.
         observe: told of each call, for metrics.
+        units: told of the units that calls cost, for metrics.
         parallel: how many write calls may be under way at once.
         sleep: waits between tries, in seconds.
         monotonic: a clock for durations, in seconds.
@@ -64,10 +68,13 @@ class DynamoDBStore(Store):
         parallel: int = 8,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        units: Units | None = None,
     ) -> None:
-        self._calls = calls
+        self._carry_out = calls
+        self._units = units
         self._monotonic = monotonic
         self._names = {table: names[table.setting] for table in Table}
+        self._settings = {names[table.setting]: table.setting for table in Table}
         self._observe: Observe = observe or (lambda operation, outcome: None)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="dynamodb")
         self._sleep = sleep
@@ -80,6 +87,7 @@ class DynamoDBStore(Store):
         attributes: Sequence[str] | None = None,
     ) -> list[Row]:
         request: dict[str, Any] = {
+            "ReturnConsumedCapacity": "TOTAL",
             "TableName": self._names[table],
             "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": {":pk": {"S": pk}},
@@ -106,9 +114,8 @@ class DynamoDBStore(Store):
             if not pending:
                 return found
             now, later = pending[:BATCH_GET], pending[BATCH_GET:]
-            answer = self._read(
-                "BatchGetItem", {"RequestItems": {name: {"Keys": now, "ConsistentRead": True}}}
-            )
+            wanted = {name: {"Keys": now, "ConsistentRead": True}}
+            answer = self._read("BatchGetItem", {"ReturnConsumedCapacity": "TOTAL", "RequestItems": wanted})
             for item in answer["Responses"].get(name, []):
                 row = to_row(item)
                 found[str(row["pk"]), str(row["sk"])] = row
@@ -120,7 +127,11 @@ class DynamoDBStore(Store):
         raise Retry("DynamoDB leaves keys unprocessed (BatchGetItem)")
 
     def scan(self, table: Table, attributes: Sequence[str] | None = None) -> Iterator[Row]:
-        request: dict[str, Any] = {"TableName": self._names[table], "ConsistentRead": True}
+        request: dict[str, Any] = {
+            "ReturnConsumedCapacity": "TOTAL",
+            "TableName": self._names[table],
+            "ConsistentRead": True,
+        }
         request |= only(attributes)
         while True:
             answer = self._read("Scan", request)
@@ -217,7 +228,11 @@ class DynamoDBStore(Store):
             items.append({"Put": {"TableName": self._names[put.table], "Item": item, **expected}})
         for attempt in self._tries():
             try:
-                request = {"TransactItems": items, "ClientRequestToken": str(uuid.uuid4())}
+                request = {
+                    "ReturnConsumedCapacity": "TOTAL",
+                    "TransactItems": items,
+                    "ClientRequestToken": str(uuid.uuid4()),
+                }
                 self._calls("TransactWriteItems", json.dumps(request).encode())
             except ClientError as error:
                 code = code_of(error)
@@ -248,6 +263,7 @@ class DynamoDBStore(Store):
 
     def delete(self, table: Table, key: Key, expect: str) -> Outcome:
         request: dict[str, Any] = {
+            "ReturnConsumedCapacity": "TOTAL",
             "TableName": self._names[table],
             "Key": to_key(key),
             **condition(table.version, expect),
@@ -295,6 +311,21 @@ class DynamoDBStore(Store):
                 self._observe(operation, "ok")
                 return answer
         raise Retry(f"DynamoDB throttles reads ({operation})")
+
+    def _calls(self, operation: str, body: bytes) -> Any:
+        """One call; what its answer says that it cost is told."""
+        answer = self._carry_out(operation, body)
+        told = answer.get("ConsumedCapacity") if self._units else None
+        if told and self._units:
+            kind: Literal["read", "write"] = "read" if operation in _READS else "write"
+            sums: dict[str, float] = {}
+            for one in told if isinstance(told, list) else [told]:
+                name = self._settings.get(one["TableName"].rpartition("/")[2])
+                if name is not None:
+                    sums[name] = sums.get(name, 0.0) + float(one.get("CapacityUnits", 0.0))
+            for name, units in sums.items():
+                self._units(name, kind, units)
+        return answer
 
     def _tries(self) -> Iterator[int]:
         """Numbers of tries of one call, as long as there is patience."""

@@ -35,7 +35,7 @@ def statement(name: str, put: Put) -> str:
 
 def batch(statements: Iterable[str]) -> bytes:
     """The request of BatchExecuteStatement."""
-    return f'{{"Statements":[{",".join(statements)}]}}'.encode("ascii")
+    return f'{{"ReturnConsumedCapacity":"TOTAL","Statements":[{",".join(statements)}]}}'.encode("ascii")
 
 
 @lru_cache(1024)

@@ -64,7 +64,7 @@ def main() -> int:
         log_uncaught()
         if folder := wiring.metrics_folder():
             reserve(folder)
-        metrics = WorkerMetrics(REGISTRY)
+        metrics = WorkerMetrics(REGISTRY, settings.watched_tenants())
         engine = wiring.engine(settings, metrics)
     except (SettingsError, OSError) as error:
         configure(LogSettings(format="json"), logged, seal=seal)

@@ -2,7 +2,8 @@
 
 In multiprocess mode each child maps its values into files named after its pid, and a scrape adds all files up. A
 child that ends leaves its files behind: its gauges would be reported forever, and with every lease that moves the
-folder would grow. So its gauges are removed, and its counters and histograms are added to one file of the dead.
+folder would grow. So its gauges are removed, and its counters and histograms are added to one file of the dead. Only
+gauges that stay true whoever has died, of which the greatest counts, go the way of counters.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _remove_gauges: Any = mark_process_dead
 _ValuesFile: Any = MmapedDict
 
 _SUMMED = ("counter", "histogram")
-_KINDS = (*_SUMMED, "gauge_livemostrecent", "gauge_livesum")
+_GREATEST = "gauge_max"
+_KINDS = (*_SUMMED, _GREATEST, "gauge_livemostrecent", "gauge_livesum")
 _FILE_BYTES = 512 * 1024
 """Of a file's room, many times what a child's metrics take."""
 _ENTRY_BYTES = 64
@@ -92,13 +94,13 @@ class MetricsDirectory(Collector):
             families: Iterable[Metric] = _merge(self._files("*.db"), accumulate=True)
             return [_without_forgotten(family) for family in families]
 
-    def gauges(self) -> dict[str, dict[str, float]]:
-        """What living children say of their shards: by metric, by shard."""
+    def gauges(self, label: str = "shard") -> dict[str, dict[str, float]]:
+        """What living children say of their shards, or of whatever else has one label: by metric, by its value."""
         with self._lock:
             merged: list[Metric] = list(_merge(self._files("gauge_*.db"), accumulate=True))
         return {
             metric.name: {
-                sample.labels["shard"]: sample.value for sample in metric.samples if "shard" in sample.labels
+                sample.labels[label]: sample.value for sample in metric.samples if label in sample.labels
             }
             for metric in map(_without_forgotten, merged)
         }
@@ -117,7 +119,7 @@ class MetricsDirectory(Collector):
         if not pids:
             return
         with self._lock:
-            for kind in _SUMMED:
+            for kind in (*_SUMMED, _GREATEST):
                 self._compact(kind, [self._path / f"{kind}_{pid}.db" for pid in sorted(pids)])
             for pid in pids:
                 _remove_gauges(pid, str(self._path))
@@ -131,7 +133,8 @@ class MetricsDirectory(Collector):
         sums: dict[str, float] = {}
         for file in [*([target] if target.exists() else []), *ended]:
             for key, value in _values(file):
-                sums[key] = sums.get(key, 0.0) + value
+                known = sums.get(key, 0.0)
+                sums[key] = max(known, value) if kind == _GREATEST else known + value
         # Not named *.db until it is whole, so that a failure in the middle (a full disk) changes nothing.
         fresh = target.with_suffix(".new")
         fresh.unlink(missing_ok=True)

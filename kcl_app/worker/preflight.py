@@ -21,6 +21,7 @@ from botocore.exceptions import (
 
 from kcl_app import wiring
 from kcl_app.settings import Settings
+from kcl_app.worker.lease_look import LeaseLook
 
 _BAD_CREDENTIALS = frozenset(
     {
@@ -66,6 +67,25 @@ class Preflight:
         self._kinesis = wiring.kinesis(settings)
         self._dynamodb = wiring.dynamodb(settings)
         self._s3 = wiring.s3(settings)
+        self._leases = LeaseLook(
+            wiring.kcl_dynamodb(settings),
+            settings.stream.application,
+            settings.stream.failover_milliseconds / 1000,
+        )
+        self.retention_seconds: float | None = None
+        """How long the stream keeps a record, at the last look; None before the first."""
+        self.open_shards: int | None = None
+        """Open shards of the stream, at the last look."""
+        self.leases_unowned: int | None = None
+        """Shards that could be read and that no worker holds, at the last look; None where that cannot be told."""
+
+    def look(self) -> None:
+        """As `check`, and at the leases."""
+        self.check()
+        try:
+            self.leases_unowned = self._leases.look()
+        except (BotoCoreError, ClientError):
+            self.leases_unowned = None
 
     def check(self) -> None:
         """One look.
@@ -76,7 +96,10 @@ class Preflight:
         settings, name = self._settings, self._settings.stream.name
         ask = partial(self._kinesis.describe_stream_summary, StreamName=name)
         stream = _ask(settings, f"stream {name}", ask)
-        _usable(settings, f"stream {name}", stream["StreamDescriptionSummary"]["StreamStatus"])
+        summary = stream["StreamDescriptionSummary"]
+        _usable(settings, f"stream {name}", summary["StreamStatus"])
+        self.retention_seconds = summary["RetentionPeriodHours"] * 3600.0
+        self.open_shards = summary["OpenShardCount"]
         tables = settings.tables
         for table in (tables.items, tables.spans, tables.providers, tables.dead_letters):
             described = _ask(

@@ -23,6 +23,7 @@ from kcl_app.engine.batch import BatchEngine, BatchResult
 from kcl_app.engine.observing import MetricsObserver
 from kcl_app.logs import get_logger
 from kcl_app.metrics import WorkerMetrics, observe_all
+from kcl_app.worker.progress import Progress
 from processors.envelope import Record
 from processors.errors import Fatal, Retry
 
@@ -48,6 +49,18 @@ than the shard is behind, so that its age no more than doubles. It bounds what i
 
 STOP_SECONDS = 60.0
 """How long the daemon may go on after this process was told to stop. What was left out then must be read again."""
+
+
+CHECKPOINT_ERRORS = frozenset(
+    {
+        "InvalidStateException",
+        "KinesisClientLibDependencyException",
+        "KinesisClientLibIOException",
+        "ShutdownException",
+        "ThrottlingException",
+    }
+)
+"""What the daemon may say of a checkpoint that was not taken; a label of metrics, so nothing else becomes one."""
 
 
 class Checkpointer(Protocol):
@@ -113,7 +126,10 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._monotonic = monotonic
         self._now = now
         self._shard = ""
+        self._progress = Progress(metrics, now)
+        self._times: list[float] = []  # at their sources, of events that are not settled yet
         self._settled: tuple[str, int] | None = None
+        self._settled_arrival: float | None = None
         self._checkpointed: tuple[str, int] | None = None
         self._slice = first_slice
         self._behind_seconds = behind_seconds
@@ -134,7 +150,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             self._shard = str(initialize_input.shard_id)
             bind_contextvars(shard=self._shard)
             self._metrics.stores_available.labels(self._shard).set(1)
-            self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+            self._progress.begins(self._shard)
             self._log.info("shard taken", sequence_number=initialize_input.sequence_number)
         except Exception as error:
             self._end("the shard could not be taken", error)
@@ -148,8 +164,6 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
 
     def _process(self, given: Any) -> None:
         lag = given.millis_behind_latest
-        if lag is not None and not self._given_up:
-            self._metrics.lag_seconds.labels(self._shard).set(lag / 1000)
         records = [
             Record(
                 one.binary_data,
@@ -160,6 +174,9 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
             )
             for one in given.records
         ]
+        if not self._given_up:
+            first = records[0].arrival if records else None
+            self._progress.delivered(first, None if lag is None else lag / 1000)
         if self._left_out is not None and self._monotonic() - self._left_out > STOP_SECONDS:
             raise Fatal("told to stop, but the daemon goes on: what was left out must be read again")
         self._behind = (lag or 0) / 1000
@@ -248,7 +265,10 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         self._metrics.record_bytes.labels(self._shard).inc(settled.size)
         now = self._now()
         observe_all(self._metrics.pipeline_age, [max(0.0, now - arrival) for arrival in settled.arrivals])
+        observe_all(self._metrics.end_to_end_age, [max(0.0, now - at) for at in self._times])
+        self._times = []
         self._settled = settled.last
+        self._settled_arrival = settled.arrivals[-1]
 
     def _run(self, records: Sequence[Record]) -> bool:
         """Run a batch until all that it causes is durable; False if the process is to stop while it has to wait."""
@@ -265,6 +285,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
         start = self._monotonic()
         attempt = 0
         while True:
+            self._progress.lives()
             try:
                 result = work()
             except Retry as error:
@@ -284,24 +305,28 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 continue
             self._metrics.stores_available.labels(self._shard).set(1)
             self._observer.result(result)
+            self._times += result.times
             return True
 
     def _wait(self, seconds: float) -> None:
         while seconds > 0 and not self._stopping:
             self._sleep(min(seconds, WAKE_SECONDS))
+            if self._shard and not self._given_up:
+                self._progress.lives()
             seconds -= WAKE_SECONDS
 
     def _checkpoint(self, checkpointer: Checkpointer) -> None:
         """Checkpoint what is settled, by its explicit sequence number: without one, all delivered would count."""
         if self._settled is None or self._settled == self._checkpointed:
-            self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+            if self._left_out is None and not self._given_up:
+                self._progress.checkpointed(self._settled_arrival)
             return
         sequence_number, sub_sequence_number = self._settled
         taken = self._try_checkpoint(lambda: checkpointer.checkpoint(sequence_number, sub_sequence_number))
         if taken:
             self._checkpointed = self._settled
             self._proven = True
-            self._metrics.checkpoint_timestamp.labels(self._shard).set(self._now())
+            self._progress.checkpointed(self._settled_arrival)
         else:
             self.end_well()  # the record has not ended this process, though the next may find it again
             if taken is None:
@@ -322,6 +347,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
     def _forget_taken(self) -> None:
         """What was taken and not settled is another worker's."""
         self._taken = _Tally()
+        self._times = []
         self._engine.give_up()
 
     def _try_checkpoint(self, checkpoint: Callable[[], None]) -> bool | None:
@@ -331,7 +357,7 @@ class RecordProcessor(RecordProcessorBase):  # type: ignore[misc]
                 checkpoint()
             except CheckpointError as error:
                 name = str(error.value)
-                self._metrics.checkpoints.labels(name).inc()
+                self._metrics.checkpoints.labels(name if name in CHECKPOINT_ERRORS else "other").inc()
                 if "Shutdown" in name:
                     return None  # another worker has the lease: what is durable here is a replay there
                 if "InvalidState" in name:

@@ -28,15 +28,17 @@ from prometheus_client import CollectorRegistry
 
 from kcl_app import logs, wiring
 from kcl_app.clock import Clock
-from kcl_app.metrics import CHECKPOINT_TIMESTAMP, STORES_AVAILABLE, SupervisorCollector, SupervisorValues
+from kcl_app.metrics import CHECKPOINT_TIMESTAMP, HEARD_TIMESTAMP, STORES_AVAILABLE, TENANT_LAST_EVENT
 from kcl_app.settings import CONFIG_VARIABLE, Settings
-from kcl_app.worker import daemon, ending, jvm_process, leadership, preflight, processes
+from kcl_app.worker import daemon, ending, jvm_process, leadership, machine, preflight, processes
 from kcl_app.worker.cloud_watch import CloudWatch
 from kcl_app.worker.daemon_output import DaemonOutput
 from kcl_app.worker.errors import WorkerError
 from kcl_app.worker.http_server import WorkerServer
 from kcl_app.worker.metrics_directory import MetricsDirectory
 from kcl_app.worker.runtime_folder import runtime_folder
+from kcl_app.worker.shard_watch import ShardWatch
+from kcl_app.worker.supervisor_metrics import SupervisorCollector, SupervisorValues
 from processors import __version__
 
 HOUSEKEEPING_SECONDS = 2.0
@@ -103,6 +105,10 @@ class Supervisor:
         self._jvm: subprocess.Popen[str] | None = None
         self._metrics: MetricsDirectory | None = None
         self._cloud: CloudWatch | None = None
+        self._stream: preflight.Preflight | None = None
+        self._started = self._clock.seconds()
+        self._shards = ShardWatch(settings.worker.judge_seconds, settings.watched_tenants(), self._started)
+        self._folder: Path | None = None
         self._signals: list[int] = []
         self._last_resorts: list[threading.Timer] = []
         self._interruptible = True
@@ -155,6 +161,7 @@ class Supervisor:
         cloud: CloudWatch,
         announce: Callable[[str], None],
     ) -> None:
+        self._folder = folder
         metrics = self._metrics = MetricsDirectory(folder / "metrics")
         (folder / "metrics").mkdir()
         try:
@@ -227,8 +234,8 @@ class Supervisor:
             ) from None
 
     def _cloud_watch(self) -> CloudWatch:
-        look = preflight.Preflight(leadership.quick(self._settings))
-        return CloudWatch(look.check, lambda: self._output.errors)
+        look = self._stream = preflight.Preflight(leadership.quick(self._settings))
+        return CloudWatch(look.look, lambda: self._output.errors)
 
     def _end_all(self, jvm: subprocess.Popen[str]) -> None:
         if jvm.poll() is None:
@@ -270,6 +277,7 @@ class Supervisor:
         with_files = self._metrics.pids()
         ended = self._book.update(processes.observe(self._jvm.pid), with_files)
         self._metrics.bury(ended & with_files)
+        self._shards.take(self._metrics.gauges(), self._clock.seconds())
 
     def unhealthy(self) -> list[str]:
         """Why the worker does not run."""
@@ -295,15 +303,33 @@ class Supervisor:
     def values(self) -> SupervisorValues:
         """What is true now, for /metrics."""
         gauges = {} if self._metrics is None else self._metrics.gauges()
+        tenants = {} if self._metrics is None else self._metrics.gauges("tenant")
+        now = self._clock.seconds()
+        shards = self._shards.values(gauges, now)
+        room = None if self._folder is None else machine.room(self._folder)
         return SupervisorValues(
-            now=self._clock.seconds(),
+            now=now,
+            started=self._started,
+            lags=shards.lags,
+            trends=shards.trends,
+            states=shards.states,
+            worker_state=shards.worker_state,
+            heard_timestamps=gauges.get(HEARD_TIMESTAMP.name, {}),
             checkpoint_timestamps=gauges.get(CHECKPOINT_TIMESTAMP.name, {}),
             shards_owned=len({shard for by_shard in gauges.values() for shard in by_shard}),
+            leases_unowned=self._stream.leases_unowned if self._stream else None,
+            open_shards=self._stream.open_shards if self._stream else None,
+            retention_seconds=self._stream.retention_seconds if self._stream else None,
+            tenant_silences=self._shards.silences(gauges, tenants.get(TENANT_LAST_EVENT.name, {}), now),
+            tenant_silence_limits=self._shards.tenant_limits,
             ready=not self.unready(),
             children_exited=self._book.exited,
             processes=self._book.processes,
             cpu_seconds=self._book.cpu_seconds,
             memory_bytes=self._book.memory_bytes,
+            memory_limit_bytes=room.memory_limit_bytes if room else None,
+            disk_free_bytes=room.disk_free_bytes if room else None,
+            disk_size_bytes=room.disk_size_bytes if room else None,
             versions=self._versions,
         )
 

@@ -82,7 +82,7 @@ class Made:
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     """Commands of this test use it."""
     made = Made()
-    monkeypatch.setattr(wiring, "store", lambda settings, observe=None: made.store)
+    monkeypatch.setattr(wiring, "store", lambda settings, observe=None, units=None: made.store)
     monkeypatch.setattr(wiring, "blobs", lambda settings: made.blobs)
     monkeypatch.setattr(wiring, "send_all", made.send_all)
     return made

@@ -201,7 +201,7 @@ def test_two_workers_on_four_shards_come_to_what_try_says(
     # A shard that moves in the middle of a batch is counted where it was and where it is now, so the count may be
     # there before the last batch is: what ends the wait is the tables.
     def through() -> bool:
-        caught_up = all(one.samples().max("scheduling_lag_seconds") == 0 for one in workers)
+        caught_up = all(one.samples().max("scheduling_read_lag_seconds") == 0 for one in workers)
         return processed(workers) >= 50_000 and caught_up and not differences(settings, wanted)
 
     wait_until("through all events", through, workers, 400)

@@ -235,7 +235,7 @@ def test_a_delivery_without_records_runs_nothing_and_checkpoints_nothing() -> No
     answers = child.feed(INITIALIZE, process(lag=250), process(lag=None))
     assert answers == [status("initialize"), status("processRecords"), status("processRecords")]
     assert child.engine.ran == []
-    assert child.metric("scheduling_lag_seconds", shard=SHARD) == 0.25
+    assert child.metric("scheduling_read_lag_seconds", shard=SHARD) == 0.25
 
 
 def test_a_throttled_checkpoint_is_tried_again() -> None:
@@ -287,7 +287,7 @@ def test_what_comes_after_a_refused_checkpoint_is_left_to_the_shards_next_worker
         status("leaseLost"),
     ]
     assert [[one.sequence_number for one in records] for records, _ in child.engine.ran] == [[f"{1:056d}"]]
-    for gauge in ("lag_seconds", "checkpoint_timestamp_seconds", "stores_available"):
+    for gauge in ("read_lag_seconds", "checkpoint_timestamp_seconds", "stores_available"):
         value = child.registry.get_sample_value(f"scheduling_{gauge}", {"shard": "shardId-000000000000"})
         assert math.isnan(value or 0.0), (
             "another worker speaks for the shard now, and this one says no number"
@@ -428,7 +428,7 @@ def test_the_metrics_of_what_came_and_what_became_of_it() -> None:
         process(record(3, b"f"), lag=2000),
         OK,
     )
-    assert child.metric("scheduling_lag_seconds", shard=SHARD) == 2
+    assert child.metric("scheduling_read_lag_seconds", shard=SHARD) == 2
     assert child.metric("scheduling_records_total", shard=SHARD) == 3
     assert child.metric("scheduling_record_bytes_total", shard=SHARD) == 6
     events = [child.metric("scheduling_events_total", outcome=outcome) for outcome in ("applied", "rejected")]
@@ -566,6 +566,91 @@ def test_told_to_stop_with_nothing_under_way_it_takes_on_nothing() -> None:
     answers = child.feed(process(record(1)), {"action": "shutdownRequested"})
     assert sizes(child) == []
     assert answers[1:] == [status("processRecords"), status("shutdownRequested")]
+
+
+# What is told of progress --------------------------------------------------------------------------------------------
+
+
+def told(child: Child, name: str) -> float | None:
+    """A gauge of the shard."""
+    return child.metric(f"scheduling_{name}", shard=SHARD)
+
+
+def test_a_shard_is_settled_up_to_the_arrival_of_its_last_checkpointed_record() -> None:
+    child = Child()
+    child.feed(INITIALIZE)
+    assert told(child, "settled_timestamp_seconds") is None, "nobody knows yet where the shard is read"
+    child.feed(process(lag=9000))
+    assert told(child, "settled_timestamp_seconds") == NOW - 9
+    child.feed(process(record(1), lag=4000), OK)
+    assert told(child, "settled_timestamp_seconds") == NOW - 5
+    child.feed(process(lag=0))
+    assert told(child, "settled_timestamp_seconds") == NOW
+    assert told(child, "delivered_timestamp_seconds") == NOW
+    assert told(child, "heard_timestamp_seconds") == NOW
+
+
+def test_without_a_checkpoint_nothing_counts_as_settled() -> None:
+    child = Child()
+    throttled = [refused("ThrottlingException")] * 6
+    child.feed(INITIALIZE, process(lag=9000), process(record(1), lag=0), *throttled)
+    assert told(child, "settled_timestamp_seconds") == NOW - 9
+    child.feed(process(lag=0), OK)
+    assert told(child, "settled_timestamp_seconds") == NOW, "the next delivery's checkpoint covers it"
+
+
+def test_records_taken_and_not_settled_do_not_count_and_those_left_out_never_do() -> None:
+    child = Child()
+    child.feed(INITIALIZE, process(lag=700_000), behind(1), OK, behind(2))
+    assert told(child, "settled_timestamp_seconds") == NOW - 5, "the first alone is checkpointed"
+    late = Child()
+    late.feed(INITIALIZE, process(lag=9000))
+    late.processor.stop_soon()
+    late.feed(process(record(1), lag=0), process(lag=0))
+    assert told(late, "settled_timestamp_seconds") == NOW - 9
+
+
+def test_the_age_from_the_source_is_observed_once_what_it_caused_is_settled() -> None:
+    """Events that are settled together are observed together; those of a shard that is lost, by its next worker."""
+
+    class Timed(ScriptedEngine):
+        def take(self, records: Sequence[Record], origin: str) -> BatchResult:
+            result = super().take(records, origin)
+            result.times = [NOW - 20.0] * len(records)
+            return result
+
+    child = Child(Timed())
+    child.feed(INITIALIZE, behind(1), OK, behind(2, 3))
+    assert child.metric("scheduling_end_to_end_age_seconds_count") == 0
+    child.feed(process(record(4)), OK)
+    assert child.metric("scheduling_end_to_end_age_seconds_count") == 3
+    assert child.metric("scheduling_end_to_end_age_seconds_sum") == 60
+    assert child.metric("scheduling_end_to_end_age_seconds_bucket", le="20.0") == 3
+    assert child.metric("scheduling_end_to_end_age_seconds_bucket", le="15.0") == 0
+    child.feed(behind(5), {"action": "leaseLost"})
+    assert child.metric("scheduling_end_to_end_age_seconds_count") == 3
+
+
+def test_a_child_that_waits_for_its_stores_lives() -> None:
+    child = Child(ScriptedEngine(Retry("away"), Retry("away")))
+    heard: list[float | None] = []
+    sleep = child.processor._sleep
+
+    def watched(seconds: float) -> None:
+        child.processor._metrics.heard_timestamp.labels(SHARD).set(0)
+        sleep(seconds)
+        heard.append(told(child, "heard_timestamp_seconds"))
+
+    child.processor._sleep = watched
+    child.feed(INITIALIZE, process(record(1)), OK)
+    assert heard
+    assert told(child, "heard_timestamp_seconds") == NOW
+
+
+def test_no_word_of_the_daemon_becomes_a_label_that_we_do_not_know() -> None:
+    child = Child()
+    child.feed(INITIALIZE, process(record(1)), refused("SomethingNewException"), OK)
+    assert child.metric("scheduling_checkpoints_total", outcome="other") == 1
 
 
 # Far behind -----------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_the_engine_of_a_worker_suspends_and_counts(monkeypatch: pytest.MonkeyPa
     for plugin in (StandardPlugin(), Raising()):
         registry.add(plugin, "tests", "1")
     monkeypatch.setattr(wiring, "registry", lambda settings: registry)
-    monkeypatch.setattr(wiring, "store", lambda settings, observe: MemoryStore())
+    monkeypatch.setattr(wiring, "store", lambda settings, *_: MemoryStore())
     collected = CollectorRegistry()
     settings = Settings.model_validate({"plugins": {"suspend_after_failures": 3}})
     engine = wiring.engine(settings, WorkerMetrics(collected))

@@ -1,0 +1,112 @@
+"""Looks in the KCL's lease table for shards that nobody reads.
+
+A worker knows its own shards, and none of them is missing from its point of view while another worker's are without an
+owner. So each worker looks at all leases, now and then: one scan of a row for each shard.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Renewals = Mapping[str, tuple[str, str]]
+"""By lease: its owner, empty if there is none, and the counter that the owner moves on to keep it."""
+
+
+@dataclass(frozen=True)
+class _Lease:
+    owner: str
+    counter: str
+    ended: bool
+    parents: tuple[str, ...]
+
+
+class LeaseLook:
+    """Compares what it finds with what it found the last time.
+
+    Args:
+        dynamodb: where the KCL keeps its tables.
+        table: its lease table, named as the application is.
+        lease_seconds: how long a lease lasts without being renewed; looks that are no further apart tell nothing.
+        monotonic: a clock for durations, in seconds.
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        lease_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._lease_seconds = lease_seconds
+        self._monotonic = monotonic
+        self._looked = -math.inf
+        self._found: int | None = None
+        self._before: Renewals = {}
+
+    def look(self) -> int | None:
+        """Look once, unless the last time was a moment ago.
+
+        Returns:
+            leases that nobody holds; None while the KCL has not made its table.
+
+        Raises:
+            BotoCoreError, ClientError: the table cannot be read.
+        """
+        now = self._monotonic()
+        if now - self._looked < self._lease_seconds:
+            return self._found
+        rows: dict[str, dict[str, Any]] = {}
+        try:
+            for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
+                rows.update({str(row["leaseKey"]["S"]): dict(row) for row in page["Items"]})
+        except self._dynamodb.exceptions.ResourceNotFoundException:
+            return None
+        self._found = len(unowned(rows, self._before))
+        self._before, self._looked = renewals(rows), now
+        return self._found
+
+
+def renewals(rows: Mapping[str, Mapping[str, Any]]) -> Renewals:
+    """Owners and counters of the leases in rows of the table, by lease."""
+    return {key: (one.owner, one.counter) for key, one in _leases(rows).items()}
+
+
+def unowned(rows: Mapping[str, Mapping[str, Any]], before: Renewals) -> list[str]:
+    """Leases that nobody holds, though their shards could be read.
+
+    A lease without an owner for a moment is being handed over: it counts once it had none the last time as well. So
+    does one whose owner has not renewed it since. That of a shard whose parents are not read to their ends has to wait.
+
+    Args:
+        rows: of the lease table, by lease.
+        before: what was found the last time.
+    """
+    leases = _leases(rows)
+    return sorted(
+        key
+        for key, one in leases.items()
+        if not one.ended
+        and before.get(key) == (one.owner, one.counter)
+        and all(parent not in leases or leases[parent].ended for parent in one.parents)
+    )
+
+
+def _leases(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, _Lease]:
+    return {
+        key: _Lease(
+            owner=str(row.get("leaseOwner", {}).get("S", "")),
+            counter=str(row.get("leaseCounter", {}).get("N", "")),
+            ended=row.get("checkpoint", {}).get("S") == "SHARD_END",
+            parents=tuple(row.get("parentShardId", {}).get("SS", ())),
+        )
+        for key, row in rows.items()
+    }
