@@ -3,7 +3,7 @@
 Run by the local cloud's own Python, as a program; `called` is pure, and tests import it. It is here and not between the
 processes and the cloud because the KCL speaks HTTP/2 to Kinesis, which a proxy could only pass on.
 
-    python recording_cloud.py ministack FILE
+    python recording_cloud.py ministack FILE [resharding.py, for shards that close as Kinesis' do]
 
 Each line of FILE is a new (caller, action, resource) as JSON. Once the file is taken away all are new again.
 """
@@ -159,15 +159,25 @@ def recording(app: App, file: Path) -> App:
     return application
 
 
-def main() -> None:
-    """Be ministack with shards that close as Kinesis' do, and write down what it is asked."""
-    file, closing = Path(sys.argv[2]), sys.argv[3]
+def program(file: Path, *more: str) -> tuple[str, ...]:
+    """What the local cloud's Python runs to be this one."""
+    return ("-P", __file__, "ministack", str(file), *more)
+
+
+def _close_shards(closing: str) -> None:
     spec = importlib.util.spec_from_file_location("resharding", closing)
     if spec is None or spec.loader is None:
         raise SystemExit(f"cannot load {closing}")
     resharding = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(resharding)
     resharding.with_closed_shards(importlib.import_module("ministack.services.kinesis"))
+
+
+def main() -> None:
+    """Be ministack, and write down what it is asked."""
+    file = Path(sys.argv[2])
+    for closing in sys.argv[3:]:
+        _close_shards(closing)
     ministack: Any = importlib.import_module("ministack.app")
     ministack.app = recording(ministack.app, file)
     sys.argv = sys.argv[:1]

@@ -101,7 +101,9 @@ def test_the_key_rotates_and_iam_decides_who_uses_it() -> None:
     assert TEMPLATE["Outputs"]["DataKeyArn"] == {"Value": KEY}
 
 
-def test_every_table_but_the_one_with_raw_records_is_backed_up_daily_for_as_long_as_recovery_reaches() -> None:
+def test_every_table_but_the_one_with_raw_records_is_backed_up_daily_for_as_long_as_recovery_reaches() -> (
+    None
+):
     selected = {one["GetAtt"] for one in properties("BackupSelection")["BackupSelection"]["Resources"]}
     assert selected == {f"{name}.Arn" for name in set(TABLES) - {"DeadLettersTable"}}
     (rule,) = properties("BackupPlan")["BackupPlan"]["BackupPlanRule"]
