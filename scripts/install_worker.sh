@@ -19,7 +19,7 @@ if [ -e "$folder" ]; then
 fi
 
 "${PYTHON:-python3}" -m venv "$folder"
-pip() { "$folder/bin/python" -m pip --disable-pip-version-check --no-input --no-cache-dir "$@"; }
+pip() { "$folder/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 pip install --quiet --constraint "$project/constraints.txt" "${project}[${extra}]" "$@"
 pip check
 # Nothing is ever installed into a running container.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import service_template as template
@@ -47,12 +48,20 @@ def asked(file: Path, settings: Settings, host: str | None = None) -> Allowed:
         settings: how things are named in it.
         host: only processes that call the cloud by this name.
     """
-    found = set()
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        key, called, action, resource = json.loads(line)
-        if key == OURS and host in (None, called):
-            found.add((action, _by_default_name(action, resource, settings)))
-    return found
+    lines = (
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    )
+    # A test may run workers of another application than the settings of its cloud name.
+    applications = {settings.stream.application} | {
+        one[3].removeprefix("table/").removesuffix("-CoordinatorState")
+        for one in lines
+        if one[3].endswith("-CoordinatorState")
+    }
+    return {
+        (action, _by_default_name(action, resource, settings, applications))
+        for key, called, action, resource in lines
+        if key == OURS and host in (None, called)
+    }
 
 
 def permitted() -> Allowed:
@@ -61,7 +70,7 @@ def permitted() -> Allowed:
     return _OF_THE_LOCAL_CLOUD.union(*(template.allowed(name) for name in names))
 
 
-def _by_default_name(action: str, resource: str, settings: Settings) -> str:
+def _by_default_name(action: str, resource: str, settings: Settings, applications: Collection[str]) -> str:
     default = Settings()
     if (action[:8], resource) == ("kinesis:", "*") and action != "kinesis:ListStreams":
         return f"stream/{default.stream.name}"  # IAM knows the stream of an iterator or a token, which is all there is
@@ -70,9 +79,10 @@ def _by_default_name(action: str, resource: str, settings: Settings) -> str:
         tables = {own: default.tables.names()[table] for table, own in settings.tables.names().items()}
         if name in tables:
             return f"table/{tables[name]}"
-        application = settings.stream.application
-        if name == application or name.startswith((f"{application}-", f"{application}/")):
-            return f"table/{default.stream.application}{name.removeprefix(application)}"
+        for application in applications:
+            rest = name.removeprefix(application)
+            if name.startswith(application) and rest[:1] in ("", "-", "/"):
+                return f"table/{default.stream.application}{rest}"
     if kind == "stream" and name == settings.stream.name:
         return f"stream/{default.stream.name}"
     if kind in ("bucket", "object") and name == settings.tables.dead_letter_bucket:
