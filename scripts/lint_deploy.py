@@ -20,6 +20,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = Path(__file__).with_name("lint_deploy_requirements.txt")
 VENV = PROJECT / ".local" / "lint"
 TEMPLATES = ("deploy/ecs/data.yaml", "deploy/ecs/service.yaml")
+SHELL = sorted(
+    str(path.relative_to(PROJECT))
+    for folder in ("scripts", "deploy/ecs")
+    for path in PROJECT.glob(f"{folder}/*.sh")
+)
 
 LINTERS = {
     "cfn-lint": ("cfn-lint", "--non-zero-exit-code", "informational", *TEMPLATES),
@@ -37,10 +42,7 @@ LINTERS = {
         *("--file", *TEMPLATES, "Dockerfile"),
     ),
     "hadolint": ("hadolint", "--failure-threshold", "style", "Dockerfile"),
-    "shellcheck": (
-        "shellcheck",
-        *(str(path.relative_to(PROJECT)) for path in sorted(PROJECT.glob("scripts/*.sh"))),
-    ),
+    "shellcheck": ("shellcheck", *SHELL),
     "docker compose": ("docker-compose", "--file", "compose.yaml", "config", "--quiet"),
 }
 """What is run: a program of the virtual environment, and its arguments."""
