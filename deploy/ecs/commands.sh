@@ -25,7 +25,7 @@ print(json.dumps({"containerOverrides": [{"name": "kcl-app", "command": sys.argv
         --query "tasks[0].taskArn" --output text
 }
 
-# Waits for a task, shows its log, and has its exit status: followed "$(operator recompute --tenant acme)"
+# Waits for a task (ten minutes at most; then call it again), shows its log, and has its exit status: followed "$(operator recompute --tenant acme)"
 followed() {
     _cluster=$(output "$SERVICE" ClusterName) || return
     aws ecs wait tasks-stopped --cluster "$_cluster" --tasks "$1" || return

@@ -151,7 +151,7 @@ def inside(service: str, path: str) -> Path:
     for volume in SERVICES[service]["volumes"]:
         source, target, *_ = volume.split(":")
         if path.startswith(f"{target}/"):
-            return PROJECT_ROOT / source / path.removeprefix(f"{target}/")
+            return Path(PROJECT_ROOT, source, path.removeprefix(f"{target}/"))
     raise AssertionError(f"{service} mounts no {path}")
 
 
