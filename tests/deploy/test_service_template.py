@@ -289,3 +289,9 @@ def test_a_task_that_fails_is_told_and_one_that_was_asked_to_stop_is_not(
     pattern = properties("TaskFailed")["EventPattern"]
     pattern = {**pattern, "detail": {**pattern["detail"], "clusterArn": ["ours"]}}
     assert EventPattern(pattern).matches(event) is told
+
+
+@pytest.mark.parametrize("name", ["data", "service"])
+def test_a_template_goes_to_cloudformation_without_a_bucket(name: str) -> None:
+    """Beyond this size the commands of docs/deploy.md would want one."""
+    assert (PROJECT_ROOT / "deploy" / "ecs" / f"{name}.yaml").stat().st_size <= 51_200
