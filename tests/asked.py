@@ -16,6 +16,9 @@ OURS = "local"
 TESTS = "tests"
 """That of the tests themselves, whose own calls do not count."""
 
+NOT_THERE = frozenset({"stream/other", "table/other", "bucket/other"})
+"""How tests call what is not there. IAM refuses it, and should."""
+
 _APPLICATION = Settings().stream.application
 _METRICS = f"table/{_APPLICATION}-WorkerMetricStats"
 _COORDINATOR = f"table/{_APPLICATION}-CoordinatorState"
@@ -60,7 +63,7 @@ def asked(file: Path, settings: Settings, host: str | None = None) -> Allowed:
     return {
         (action, _by_default_name(action, resource, settings, applications))
         for key, called, action, resource in lines
-        if key == OURS and host in (None, called)
+        if key == OURS and host in (None, called) and resource not in NOT_THERE
     }
 
 
