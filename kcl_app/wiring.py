@@ -146,6 +146,11 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
+def java_home() -> str | None:
+    """The environment's JAVA_HOME, which is Java's convention and no setting of ours."""
+    return os.environ.get("JAVA_HOME")
+
+
 LOG_SEAL = "KCL_APP_LOG_SEAL"
 """The variable by which the supervisor tells its children how to seal their log lines."""
 

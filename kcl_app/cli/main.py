@@ -14,6 +14,7 @@ from kcl_app.cli import (
     advance_horizon,
     dead_letters,
     demo,
+    doctor,
     local,
     patterns,
     plan,
@@ -24,6 +25,7 @@ from kcl_app.cli import (
     simulate,
     soak,
     spans,
+    status,
     try_,
     worker,
 )
@@ -64,6 +66,9 @@ app.command("put")(put.put)
 app.command("simulate")(simulate.simulate)
 app.command("soak")(soak.soak)
 app.command("worker")(worker.worker)
+app.command("doctor")(doctor.doctor)
+app.command("status")(status.status)
+app.command("top")(status.top)
 app.command("spans")(spans.spans)
 app.command("advance-horizon")(advance_horizon.advance_horizon)
 app.add_typer(dead_letters.app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -23,6 +23,12 @@ from kcl_app import wiring
 from kcl_app.settings import Settings
 from kcl_app.worker.lease_look import LeaseLook
 
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+    from mypy_boto3_kinesis.type_defs import StreamDescriptionSummaryTypeDef
+
+Answer = TypeVar("Answer")
+
 _BAD_CREDENTIALS = frozenset(
     {
         "AuthFailure",
@@ -37,22 +43,31 @@ _BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-_DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _MISSING = frozenset({"ResourceNotFoundException", "NoSuchBucket", "404"})
 _USABLE = frozenset({"ACTIVE", "UPDATING"})
+
+
+Kind = Literal["missing", "not ready", "credentials", "denied", "unreachable", "failed"]
+"""What sort of trouble it is."""
 
 
 class PreflightError(Exception):
     """Something is missing or wrong; the message says what, where and what to do, in one line.
 
     Args:
-        message: that line.
+        wrong: what and where.
+        mend: what to do.
         hopeless: whether the worker surely cannot work: what it needs is gone, or its credentials are refused.
+        kind: what sort of trouble it is.
     """
 
-    def __init__(self, message: str, *, hopeless: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, wrong: str, mend: str = "", *, hopeless: bool = False, kind: Kind = "failed") -> None:
+        super().__init__(f"{wrong}; {mend}" if mend else wrong)
+        self.wrong = wrong
+        self.mend = mend
         self.hopeless = hopeless
+        self.kind = kind
 
 
 class Preflight:
@@ -93,21 +108,34 @@ class Preflight:
         Raises:
             PreflightError: one of them is missing or not ready, or AWS cannot be asked.
         """
-        settings, name = self._settings, self._settings.stream.name
-        ask = partial(self._kinesis.describe_stream_summary, StreamName=name)
-        stream = _ask(settings, f"stream {name}", ask)
-        summary = stream["StreamDescriptionSummary"]
-        _usable(settings, f"stream {name}", summary["StreamStatus"])
+        summary = self.stream()
         self.retention_seconds = summary["RetentionPeriodHours"] * 3600.0
         self.open_shards = summary["OpenShardCount"]
-        tables = settings.tables
+        tables = self._settings.tables
         for table in (tables.items, tables.spans, tables.providers, tables.dead_letters):
-            described = _ask(
-                settings, f"table {table}", partial(self._dynamodb.describe_table, TableName=table)
-            )
-            _usable(settings, f"table {table}", described["Table"]["TableStatus"])
-        bucket = tables.dead_letter_bucket
-        _ask(settings, f"bucket {bucket}", partial(self._s3.head_bucket, Bucket=bucket))
+            self.table(table)
+        self.bucket()
+
+    def stream(self) -> StreamDescriptionSummaryTypeDef:
+        """What the stream says of itself; raises as `check`."""
+        settings, name = self._settings, self._settings.stream.name
+        call = partial(self._kinesis.describe_stream_summary, StreamName=name)
+        found = ask(settings, f"stream {name}", call)["StreamDescriptionSummary"]
+        _usable(settings, f"stream {name}", found["StreamStatus"])
+        return found
+
+    def table(self, name: str) -> TableDescriptionTypeDef:
+        """What a table says of itself; raises as `check`."""
+        settings = self._settings
+        call = partial(self._dynamodb.describe_table, TableName=name)
+        found = ask(settings, f"table {name}", call)["Table"]
+        _usable(settings, f"table {name}", found.get("TableStatus", "unknown"))
+        return found
+
+    def bucket(self) -> None:
+        """That there is a bucket; raises as `check`."""
+        bucket = self._settings.tables.dead_letter_bucket
+        ask(self._settings, f"bucket {bucket}", partial(self._s3.head_bucket, Bucket=bucket))
 
 
 def check(settings: Settings) -> None:
@@ -124,8 +152,18 @@ def check(settings: Settings) -> None:
     preflight.check()
 
 
-def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
-    where = _where(settings)
+def ask(settings: Settings, what: str, call: Callable[[], Answer]) -> Answer:
+    """What a call answers.
+
+    Args:
+        settings: where it goes.
+        what: is asked about, for a person.
+        call: a client's method with its arguments.
+
+    Raises:
+        PreflightError: it failed; says why, and what to do.
+    """
+    where = where_of(settings)
     try:
         return call()
     except ClientError as error:
@@ -133,21 +171,27 @@ def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
         operation = error.operation_name
         if code in _MISSING:
             raise PreflightError(
-                f"there is no {what} in {where}; {_how_to_make(settings)}", hopeless=True
+                f"there is no {what} in {where}", how_to_make(settings), hopeless=True, kind="missing"
             ) from None
         if code in _BAD_CREDENTIALS:
             raise PreflightError(
-                f"AWS refuses the credentials ({code}) for {where}; check the role, profile or keys",
+                f"AWS refuses the credentials ({code}) for {where}",
+                "check the role, profile or keys",
                 hopeless=True,
+                kind="credentials",
             ) from None
-        if code in _DENIED:
+        if code in DENIED:
             raise PreflightError(
-                f"the credentials may not call {operation} on {what} in {where}; allow it in their IAM policy"
+                f"the credentials may not call {operation} on {what} in {where}",
+                "allow it in their IAM policy",
+                kind="denied",
             ) from None
         raise PreflightError(f"{operation} of {what} in {where} failed: {code}") from None
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError):
         raise PreflightError(
-            f"no AWS credentials for {where}; give the task a role, or set AWS_PROFILE or the AWS_* keys"
+            f"no AWS credentials for {where}",
+            "give the task a role, or set AWS_PROFILE or the AWS_* keys",
+            kind="credentials",
         ) from None
     except (BotoConnectionError, HTTPClientError) as error:
         hint = (
@@ -155,7 +199,9 @@ def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
             if settings.aws.endpoint_url is not None
             else "check aws.region and the network"
         )
-        raise PreflightError(f"cannot reach {where} ({type(error).__name__}); {hint}") from None
+        raise PreflightError(
+            f"cannot reach {where} ({type(error).__name__})", hint, kind="unreachable"
+        ) from None
     except BotoCoreError as error:
         raise PreflightError(f"cannot ask {where} for {what}: {type(error).__name__}") from None
 
@@ -163,19 +209,26 @@ def _ask(settings: Settings, what: str, call: Callable[[], Any]) -> Any:
 def _usable(settings: Settings, what: str, status: str) -> None:
     if status == "DELETING":
         raise PreflightError(
-            f"the {what} in {_where(settings)} is being deleted; {_how_to_make(settings)}", hopeless=True
+            f"the {what} in {where_of(settings)} is being deleted",
+            how_to_make(settings),
+            hopeless=True,
+            kind="missing",
         )
     if status not in _USABLE:
-        raise PreflightError(f"the {what} in {_where(settings)} is {status}; wait until it is ACTIVE")
+        raise PreflightError(
+            f"the {what} in {where_of(settings)} is {status}", "wait until it is ACTIVE", kind="not ready"
+        )
 
 
-def _where(settings: Settings) -> str:
+def where_of(settings: Settings) -> str:
+    """Where AWS is, for a person."""
     if settings.aws.endpoint_url is not None:
         return f"the local cloud at {settings.aws.endpoint_url}, region {settings.aws.region}"
     return f"AWS {settings.aws.region}"
 
 
-def _how_to_make(settings: Settings) -> str:
+def how_to_make(settings: Settings) -> str:
+    """What makes stream, tables and bucket."""
     if settings.aws.endpoint_url is not None:
         return "make it with `kcl-app local start`"
     return "deploy deploy/ecs/data.yaml, or correct its name in the settings"

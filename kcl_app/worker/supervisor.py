@@ -11,7 +11,6 @@ be killed, the kernel asks the JVM. Should both be, the children end with their 
 
 from __future__ import annotations
 
-import os
 import platform
 import signal
 import socket
@@ -144,7 +143,7 @@ class Supervisor:
     def run(self, announce: Callable[[str], None]) -> None:
         """From the checks to the end; raises as `run` above."""
         try:
-            java = daemon.java(os.environ.get("JAVA_HOME"))
+            java = daemon.java(wiring.java_home())
             jars = daemon.jars()
             preflight.check(self._settings)
             cloud = self._cloud = self._cloud_watch()

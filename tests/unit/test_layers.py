@@ -27,8 +27,7 @@ OUTSIDE_WORLD = {
 
 ENVIRONMENT_READERS = {
     "kcl_app/settings.py": "the settings",
-    "kcl_app/wiring.py": "hands the environment on to the Java daemon, with its own AWS variables",
-    "kcl_app/worker/supervisor.py": "JAVA_HOME, which is Java's convention and no setting of ours",
+    "kcl_app/wiring.py": "hands the environment on to the Java daemon, with its own AWS variables; JAVA_HOME",
     "emr_plugins/isolation/process.py": "hands next to nothing of it on to the process of an isolated plugin",
     "emr_plugins/testing/elsewhere.py": "hands it on to the process in which the conformance kit asks a plugin again",
     "emr_plugins/testing/watching.py": "knows its methods by sight, to see who asks it",

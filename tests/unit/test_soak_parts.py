@@ -19,7 +19,7 @@ from kcl_app.errors import UserError
 from kcl_app.local.soak import schedule
 from kcl_app.local.soak.chaos import Chaos, Strike
 from kcl_app.local.soak.faults import MODES
-from kcl_app.local.soak.leases import END, START, LeaseWatch, checkpoint_of
+from kcl_app.local.soak.leases import LeaseWatch
 from kcl_app.local.soak.ledger import Accepted, Ledger
 from kcl_app.local.soak.load import Load
 from kcl_app.local.soak.report import Report, complaints, table
@@ -29,6 +29,7 @@ from kcl_app.local.soak.surroundings import TODAY
 from kcl_app.put import Outgoing
 from kcl_app.settings import load
 from kcl_app.stores.memory import MemoryStore
+from kcl_app.stream.leases import END, START, checkpoint_of
 from processors.decoding import Decoded, Rejected, decode
 from processors.envelope import read_event
 from processors.errors import Reject

@@ -14,6 +14,7 @@ from kcl_app.engine.dead_letters import Letter
 from kcl_app.local.soak.ledger import Accepted, Ledger, Place
 from kcl_app.stores.base import Store, Table
 from kcl_app.stores.rows import copy_key, known_key, owner_key
+from kcl_app.stream.leases import END, START, Checkpoint, checkpoint_of, rows
 from processors.decoding import Decoded, Rejected, providers_named
 from processors.errors import Fatal, Retry
 from processors.items import Item
@@ -24,20 +25,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 10
 """Records of a shard that are looked up, of those that a checkpoint has newly passed."""
-START, END = -1, 10**80
-
-Checkpoint = tuple[int, int]
-"""Sequence and sub-sequence number, comparable within a shard; `START` before the first, `END` at a shard's end."""
-
-
-def checkpoint_of(row: dict[str, Any]) -> Checkpoint:
-    """The checkpoint in a row of the KCL's lease table."""
-    text = str(row.get("checkpoint", {}).get("S", "TRIM_HORIZON"))
-    if text == "SHARD_END":
-        return END, 0
-    if not text.isdigit():
-        return START, 0
-    return int(text), int(row.get("checkpointSubSequenceNumber", {}).get("N", 0))
 
 
 @dataclass
@@ -137,17 +124,7 @@ class LeaseWatch:
         self._measure()
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        try:
-            pages = self._dynamodb.get_paginator("scan").paginate(
-                TableName=self._application, ConsistentRead=True
-            )
-            for page in pages:
-                for row in page["Items"]:
-                    found[str(row["leaseKey"]["S"])] = dict(row)
-        except self._dynamodb.exceptions.ResourceNotFoundException:
-            return {}  # the KCL has not made it yet
-        return found
+        return {str(row["leaseKey"]["S"]): row for row in rows(self._dynamodb, self._application)}
 
     def _take(self, shard: str, checkpoint: Checkpoint) -> None:
         before = self._seen.get(shard, (START, 0))
