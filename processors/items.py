@@ -261,6 +261,11 @@ class WorkingHours(Body):
             raise ValueError("effective_until is before effective_from")
         return self
 
+    @cached_property
+    def on_weekdays(self) -> tuple[tuple[WeeklyHours, ...], ...]:
+        """The hours of each day of the week, Monday first."""
+        return tuple(tuple(one for one in self.weekly if day in one.days) for day in WEEKDAYS)
+
     def hull(self) -> times.Interval | None:
         return None
 
