@@ -91,6 +91,8 @@ class PluginCalls:
         ask: Callable[[], Any],
         check: Callable[[Any], T],
         rejects: Callable[[Reject], Reject],
+        *,
+        timed: bool = True,
     ) -> T:
         """Make a call.
 
@@ -99,6 +101,7 @@ class PluginCalls:
             ask: calls the plugin.
             check: what it returned → what is handed on; raises `Nonsense` for what cannot be.
             rejects: what the plugin itself rejected, as it is handed on.
+            timed: whether it is measured here, as one; else `ask` does it.
 
         Raises:
             Reject: the plugin rejected the input, or it failed, or it is suspended.
@@ -111,7 +114,7 @@ class PluginCalls:
         result: T | _Refused
         spent = 0.0
         try:
-            with self._timer(plugin, method):
+            with self._timer(plugin, method) if timed else nullcontext():
                 if self._limit is None:
                     result = _attempt(call, ask, check, rejects)
                 else:
