@@ -10,6 +10,7 @@ from .errors import Reject
 from .items import Item, ItemChange
 from .keys import ItemKey, ProviderKey, encode_part
 from .revisions import Revision
+from .values import value
 
 MAX_BODY_BYTES = 256 * 1024
 """Bytes of one item's fields as stored: a DynamoDB item holds 400 KB in all."""
@@ -18,7 +19,7 @@ MAX_ENCODED_TENANT = 1000
 """Bytes of a percent-encoded tenant: a DynamoDB partition key holds 2,048, with EMR, kind and id behind."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Decoded:
     """A record that was understood.
 
@@ -33,7 +34,7 @@ class Decoded:
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Rejected:
     """A record that is set aside.
 

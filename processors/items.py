@@ -53,14 +53,15 @@ def aware_instant(value: object) -> datetime:
         ValueError: no offset, not a time, or outside the years 1971 to 2198 (in UTC, as it is stored and read again).
     """
     if isinstance(value, str):
-        return _instant_of_text(value) if len(value) <= _LONGEST_INSTANT else _read_instant(value)
+        return _instant_of_text(value) if len(value) <= _LONGEST_INSTANT else read_instant(value)
     return _checked_instant(value)
 
 
 _LONGEST_INSTANT = len("2026-03-09T14:00:00.123456789+14:00")
 
 
-def _read_instant(text: str) -> datetime:
+def read_instant(text: str) -> datetime:
+    """As `aware_instant`, of a text that hardly comes again."""
     if _INSTANT.fullmatch(text) is None:
         raise ValueError("must be a date and time with seconds and an offset, as 2026-03-09T14:00:00Z")
     try:
@@ -70,7 +71,7 @@ def _read_instant(text: str) -> datetime:
     return _checked_instant(value)
 
 
-_instant_of_text = lru_cache(maxsize=8192)(_read_instant)
+_instant_of_text = lru_cache(maxsize=8192)(read_instant)
 """Appointments begin and end at the same times again and again."""
 
 

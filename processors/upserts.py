@@ -16,12 +16,13 @@ from .items import Item
 from .keys import ItemKey
 from .revisions import Revision
 from .times import Interval
+from .values import value
 
 Impact = Callable[[str, Change], "tuple[Interval, ...] | None"]
 """What a change touches at a provider (named first); None is every day."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Copy:
     """An item as it is stored under one provider.
 
@@ -48,7 +49,7 @@ class Copy:
         return self.item.providers == (self.provider,)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Owner:
     """The owner record of an item.
 
