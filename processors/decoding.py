@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .envelope import Event, Limits, Record, read_event
 from .errors import Reject
-from .items import Item, ItemChange
+from .items import Item, ItemChange, shared
 from .keys import ItemKey, ProviderKey, encode_part
 from .revisions import Revision
 from .values import value
@@ -72,19 +73,28 @@ def decode(
     except Reject as reject:
         return Rejected(record, reject.reason, reject.detail, event)
     sequence = event.sequence if event.sequence is not None else record.sequence()
+    tenant, emr, time = event.tenant, event.emr, Revision.text_of(event.time)
     return Decoded(
         record,
         event,
         tuple(
-            Item(
-                ItemKey(event.tenant, event.emr, change.kind, change.id),
-                change.providers,
-                Revision.of(change.version, event.time, sequence),
-                change.body,
-            )
-            for change in changes
+            [
+                Item(
+                    ItemKey(tenant, emr, change.kind, change.id),
+                    _one_of(change.providers),
+                    Revision(change.version, time, sequence),
+                    shared(change.body),
+                )
+                for change in changes
+            ]
         ),
     )
+
+
+@lru_cache(maxsize=4096)
+def _one_of(providers: tuple[str, ...]) -> tuple[str, ...]:
+    """Equal ones are one value in memory."""
+    return providers
 
 
 def _check_bodies(changes: Iterable[ItemChange]) -> None:

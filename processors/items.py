@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
+from weakref import WeakValueDictionary
 
 from pydantic import (
     AfterValidator,
@@ -228,7 +229,11 @@ class Body(_Value):
         raise NotImplementedError
 
     def json_text(self) -> str:
-        """The body as it is stored: the same text for equal bodies."""
+        """The body as it is stored: the same text for equal bodies, and no other's."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return self.model_dump_json(exclude_defaults=True)
 
 
@@ -448,10 +453,22 @@ BODIES: dict[str, type[Body]] = {
 _READERS: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(body) for kind, body in BODIES.items()}
 
 
+_SHARED: WeakValueDictionary[tuple[str, str], Body] = WeakValueDictionary()
+"""Bodies by kind and text. Many appointments begin and end at the same times: in memory they are one."""
+
+
+def shared(body: Body) -> Body:
+    """The body that stands for all that say the same."""
+    return _SHARED.setdefault((body.kind, body.json_text()), body)
+
+
 def body_from_json(kind: str, text: str) -> Body:
     """A stored body. `kind` must be one of `BODIES`."""
+    known = _SHARED.get((kind, text))
+    if known is not None:
+        return known
     body: Body = _READERS[kind].validate_json(text)
-    return body
+    return shared(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,9 @@ def outlives(item_expires_at: int | None, owner_expires_at: int | None) -> bool:
 
 def same_body(one: Item, other: Item) -> bool:
     """Whether two revisions of an item say the same."""
-    return one.body == other.body
+    return one.body is other.body or (
+        one.key.kind == other.key.kind and one.body.json_text() == other.body.json_text()
+    )
 
 
 def impacts_at(provider: str, old: Item | None, new: Item | None, impact: Impact) -> Impacts:
