@@ -91,7 +91,9 @@ class PluginCalls:
         ask: Callable[[], Any],
         check: Callable[[Any], T],
         rejects: Callable[[Reject], Reject],
+        *,
         ready: Callable[[], None] | None = None,
+        timed: bool = True,
     ) -> T:
         """Make a call.
 
@@ -101,6 +103,7 @@ class PluginCalls:
             check: what it returned → what is handed on; raises `Nonsense` for what cannot be.
             rejects: what the plugin itself rejected, as it is handed on.
             ready: waits until the plugin can be asked, which is not the call's time; None where it always can.
+            timed: whether it is measured here, as one; else `ask` does it.
 
         Raises:
             Reject: the plugin rejected the input, or it failed, or it is suspended.
@@ -115,7 +118,7 @@ class PluginCalls:
         try:
             if ready is not None:
                 ready()
-            with self._timer(plugin, method):
+            with self._timer(plugin, method) if timed else nullcontext():
                 if self._limit is None:
                     result = _attempt(call, ask, check, rejects)
                 else:
