@@ -26,7 +26,7 @@ from processors.errors import REASONS
 from processors.keys import ItemKey, ProviderKey
 from processors.revisions import Revision
 
-DOCS = sorted((PROJECT_ROOT / "docs").glob("*.md"))
+DOCS = sorted((PROJECT_ROOT / "docs").rglob("*.md"))
 README = PROJECT_ROOT / "README.md"
 EXAMPLE_PAGES = sorted((PROJECT_ROOT / "examples").glob("*/README.md"))
 PAGES = [*([README] if README.is_file() else []), *DOCS, *EXAMPLE_PAGES]
