@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from conformance import wrong, wrong_days  # noqa: F401 - each notes its plugins
 from conformance.clinic import Clinic
-from conformance.wrong import WRONG
+from conformance.rules import WRONG
 from emr_plugins.testing import CHECKS, check
 
 SAMPLES = Path(__file__).parent / "samples"

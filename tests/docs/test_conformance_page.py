@@ -10,7 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from conformance.wrong import WRONG
+from conformance import wrong, wrong_days  # noqa: F401 - each notes its plugins
+from conformance.rules import WRONG
 
 from emr_plugins.testing import CHECKS, Options
 from kcl_app.settings import PROJECT_ROOT

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from canaries import paths, replaced
 from fhir_examples import FOLDER, example
 from pipeline_in_memory import ENVELOPE, HORIZON_DAYS, TODAY, Pipeline, host, records
 from test_patient_data import STANDARD
 
+from emr_plugins.testing.mutants import paths, replaced
 from kcl_app.engine.clean_pass import CleanPass
 from kcl_app.stores.base import Table
 from processors.availability import spans_of_day

@@ -21,16 +21,15 @@ from canaries import (
     WRONG,
     everything_stored,
     found_in,
-    paths,
     planted,
     raw_records,
-    replaced,
 )
 from fhir_examples import FOLDER, example
 from leaky import LeakyPlugin
 from pipeline_in_memory import ENVELOPE, Pipeline, host
 from pydantic import BaseModel, ConfigDict
 
+from emr_plugins.testing.mutants import paths, replaced
 from kcl_app import logs
 from kcl_app.engine.upserting import Upserted
 from kcl_app.settings import LogSettings
