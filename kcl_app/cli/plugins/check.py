@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -16,15 +16,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from emr_plugins.registry import Refusal
-from emr_plugins.testing import Result
-from emr_plugins.testing import check as run_checks
-from emr_plugins.testing.samples import shipped
 from kcl_app.cli.common import Config, counted, plain, settings_of
 from kcl_app.cli.plugins.installed import entry_point, loaded, package_of
 from kcl_app.cli.plugins.show import plain_lines
 from kcl_app.errors import UserError
 from kcl_app.settings import Settings
 from processors.errors import explain
+
+if TYPE_CHECKING:
+    from emr_plugins.testing import Result
 
 FAILED = 1
 _MARKS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]–[/]"}
@@ -54,6 +54,9 @@ def check(
     It runs in this process, whatever the settings allow or isolate. Ends with status 1 if a check fails, or if there
     are no samples to check it with.
     """
+    from emr_plugins.testing import check as run_checks  # which other commands need not load
+    from emr_plugins.testing.samples import shipped
+
     options = _of_tenant(settings_of(config), tenant, name)
     point = entry_point(name)
     with redirect_stdout(sys.stderr):

@@ -19,7 +19,6 @@ from rich.table import Table
 from emr_plugins.api import EmrPlugin, StandardEnginePlugin
 from emr_plugins.registry import LoadedPlugin, Refusal
 from emr_plugins.standard import RESERVED_TYPES
-from emr_plugins.testing.samples import BadSample, load, shipped
 from kcl_app.cli.common import Config, plain, settings_of
 from kcl_app.cli.plugins.installed import entry_point, loaded, package_of, state_of
 from kcl_app.errors import UserError
@@ -126,6 +125,8 @@ def _of(found: LoadedPlugin, value: str, state: str, isolated: bool, *, package:
 
 def _samples(plugin: EmrPlugin) -> list[str]:
     """The event types of the samples that it ships."""
+    from emr_plugins.testing.samples import BadSample, load, shipped  # which other commands need not load
+
     folder = shipped(type(plugin), plugin.name)
     if folder is None:
         return []
