@@ -43,7 +43,7 @@ FIRE_SECONDS = 150.0
 
 LATE = ("SchedulingLateEventsBurnFast",)
 SLOW = ("SchedulingLateEventsBurnSlow",)
-"""What was held up by the frozen child may be late."""
+"""What was held up by the frozen child may be late, where the machine is busy."""
 
 EMPTY_WHEN_ALL_IS_WELL = {
     "What is wrong, and what to do",
@@ -189,8 +189,8 @@ class Watch:
         return self.until(f"firing: {wanted}", lambda now: now >= wanted, {*wanted, *may_page})
 
     def clear(self, may_page: Collection[str]) -> set[str]:
-        """Wait until nothing fires any more."""
-        return self.until("all clear", lambda now: not now, may_page)
+        """Wait until nothing fires any more, but for what looks back for a day."""
+        return self.until("all clear", lambda now: now <= {*SLOW}, may_page)
 
 
 def write_rules(folder: Path) -> None:
@@ -265,8 +265,8 @@ def test_what_is_broken_fires_and_clears_and_nothing_else_gets_anybody_up(
         )
 
     write_rules(tmp_path / "rules")
+    wait_until("at work on both shards", at_work, [worker], START_SECONDS)
     with Traffic(settings).flowing():
-        wait_until("at work on both shards", at_work, [worker], START_SECONDS)
         target = (worker.url() or "").removeprefix("http://").removesuffix("/metrics")
         with prometheus(tmp_path, free_port(), [target], SCRAPE_SECONDS) as server:
             watch = Watch(server, worker)
