@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test lint demo clean bench bench-growth bench-memory bench-patterns bench-isolation
+.PHONY: install test lint lint-deploy demo clean bench bench-growth bench-memory bench-patterns bench-isolation bench-hl7v2
 
 install: $(STAMP)
 
@@ -16,7 +16,7 @@ $(STAMP): setup.cfg constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
 	@touch $@
 
-test: lint
+test: lint lint-deploy
 	$(BIN)/python scripts/fetch_fhir_examples.py
 	$(BIN)/python scripts/fetch_event_ruler.py
 	# Several at once: the tests with the real KCL mostly wait.
@@ -26,6 +26,10 @@ lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Templates, Dockerfile and compose.yaml, by linters with a virtual environment of their own (.local/lint).
+lint-deploy: install
+	$(BIN)/python scripts/lint_deploy.py
 
 # Such as: make bench LOADS=burst,trickle SCALE=0.1 JSON=figures.json; BENCH=--help shows all options.
 bench: install
@@ -46,6 +50,10 @@ bench-patterns: install
 # What a plugin costs in a process of its own.
 bench-isolation: install
 	$(BIN)/python -m benchmarks.isolation $(if $(JSON),--json $(JSON))
+
+# How fast HL7 v2 messages are decoded.
+bench-hl7v2: install
+	$(BIN)/python -m benchmarks.hl7v2 $(if $(JSON),--json $(JSON))
 
 # KEEP=1 leaves everything running.
 demo: install

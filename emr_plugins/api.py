@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from processors.availability import spans_of_day
 from processors.envelope import Event
-from processors.errors import Reject
+from processors.errors import Reject, explain
 from processors.impacts import EVERY_DAY, Change, EveryDay, Instants, LocalDates, Touched, touched_by
 from processors.items import (
     Appointment,
@@ -38,8 +38,10 @@ from processors.items import (
     TimeOff,
     WeeklyHours,
     WorkingHours,
+    ZoneName,
 )
 from processors.spans import Span
+from processors.wall_clock import from_wall_clock
 
 API_VERSION = 1
 
@@ -71,6 +73,9 @@ __all__ = [
     "Touched",
     "WeeklyHours",
     "WorkingHours",
+    "ZoneName",
+    "explain",
+    "from_wall_clock",
 ]
 
 

@@ -91,6 +91,9 @@ class PluginCalls:
         ask: Callable[[], Any],
         check: Callable[[Any], T],
         rejects: Callable[[Reject], Reject],
+        *,
+        ready: Callable[[], None] | None = None,
+        timed: bool = True,
     ) -> T:
         """Make a call.
 
@@ -99,6 +102,8 @@ class PluginCalls:
             ask: calls the plugin.
             check: what it returned → what is handed on; raises `Nonsense` for what cannot be.
             rejects: what the plugin itself rejected, as it is handed on.
+            ready: waits until the plugin can be asked, which is not the call's time; None where it always can.
+            timed: whether it is measured here, as one; else `ask` does it.
 
         Raises:
             Reject: the plugin rejected the input, or it failed, or it is suspended.
@@ -111,7 +116,9 @@ class PluginCalls:
         result: T | _Refused
         spent = 0.0
         try:
-            with self._timer(plugin, method):
+            if ready is not None:
+                ready()
+            with self._timer(plugin, method) if timed else nullcontext():
                 if self._limit is None:
                     result = _attempt(call, ask, check, rejects)
                 else:
@@ -121,6 +128,9 @@ class PluginCalls:
             assert self._limit is not None  # nobody else raises it
             why = f"plugin {plugin}: {method} took more than {self._limit.seconds:g} s"
             result, spent = _Refused(Reject("plugin_timeout", why), True), 1.0
+        except Elsewhere as error:  # it could not be made ready, which may have taken long
+            result = _Refused(Reject("plugin_failed", f"plugin {plugin}: {method} {error.said}"), True)
+            spent = 1.0
         if not isinstance(result, _Refused):
             if self._breakers is not None:
                 self._breakers.succeeded(call, spent)

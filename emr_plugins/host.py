@@ -6,8 +6,11 @@ Everything that can be wrong with an event or with a plugin's answer comes out a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
+from time import perf_counter
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -28,7 +31,7 @@ from .api import Context
 from .breaker import Breakers, Call
 from .calls import Failed, PluginCalls, Timer, WrongSettings
 from .registry import LoadedPlugin, Registry
-from .standard import RESERVED_TYPES
+from .standard import RESERVED_TYPES, StandardPlugin
 from .time_limit import TimeLimit
 
 __all__ = ["MAX_CHANGES", "MAX_PROVIDERS", "PluginHost", "Tenant"]
@@ -61,10 +64,13 @@ class _WrongSettings(Reject):
         self.why = why
 
 
+QUICK_SECONDS = 0.02
+"""How long the standard engine computes days in one call before the next day is another call, with its own limit."""
+
 MAX_NAME = 256
 """Characters of a subject that tell one provider from another: nobody's breaker needs more."""
 
-_OF_INPUT = frozenset(
+REASONS_OF_INPUT = frozenset(
     {"document_too_large", "invalid_data", "invalid_envelope", "not_json", "too_large", "too_many_items"}
 )
 """Reasons that a plugin may give: reasons are labels of metrics, and the others say what became of the plugin
@@ -95,6 +101,7 @@ class PluginHost:
     ) -> None:
         self.registry = registry
         self._tenant = tenant
+        self._timer: Timer = timer or (lambda plugin, method: nullcontext())
         self._calls = PluginCalls(timer, limit, breakers, failed)
         self._settings: dict[tuple[int, str], tuple[Tenant, BaseModel | Reject]] = {}
         self._contexts: dict[tuple[int, str, str, str], Context] = {}
@@ -141,11 +148,22 @@ class PluginHost:
             raise Reject("unknown_emr", "type: the plugin of the standard format does not run")
         context = self._ready(event.tenant, event.emr, loaded, None)
         own = _is_own(loaded)
+        if type(loaded.plugin) is StandardPlugin:
+            # Takes no longer than a record is large, so that it needs no limit. If it fails, which is a fault of ours,
+            # it is asked once more below, where that is told.
+            try:
+                with self._timer(loaded.name, "decode"):
+                    return checked_changes(tuple(loaded.plugin.decode(event, context)), trusted=True)
+            except Reject as reject:
+                raise _bounded(reject) from None
+            except Exception:
+                pass
         return self._calls.make(
             Call(loaded.name, "decode", event.tenant, (event.subject or event.id)[:MAX_NAME]),
             lambda: gone_through(loaded.plugin.decode(event, context)),
             lambda changes: checked_changes(changes, own),
             lambda reject: _bounded(reject, None if own else event),
+            ready=loaded.ready,
         )
 
     def zone(self, tenant: str) -> str:
@@ -183,6 +201,7 @@ class PluginHost:
                 lambda: loaded.plugin.impact(change, context),
                 checked_impact,
                 _bounded,
+                ready=loaded.ready,
             )
         except Reject:
             return None
@@ -214,7 +233,51 @@ class PluginHost:
             lambda: loaded.plugin.spans(day, items, context),
             check,
             _bounded,
+            ready=loaded.ready,
         )
+
+    def spans_of_days(
+        self, provider: ProviderKey, zone: str, days: Iterable[tuple[date, Sequence[Item]]]
+    ) -> list[tuple[Span, ...] | Reject]:
+        """As `spans` for each of some days, with the items of each; what it would raise stands in place of spans.
+
+        The standard engine is called once for many days, as long as that is quick: what is round a call (the limit of
+        time, the breakers) takes longer than most of its days.
+        """
+        loaded = self._by_emr(provider.emr)
+        pending = list(days)
+        answers: list[tuple[Span, ...] | Reject] = []
+        if loaded is not None and loaded.standard_spans and len(pending) > 1:
+            with suppress(Reject):  # then each is asked for by itself, so that one does not stand for all
+                context = self._ready(provider.tenant, provider.emr, loaded, zone)
+                call = Call(loaded.name, "spans", provider.tenant, provider.provider)
+                ask = partial(self._some_days, loaded, context, pending, answers)
+                while len(answers) < len(pending):
+                    self._calls.make(call, ask, lambda done: done, _bounded, timed=False)
+        for day, items in pending[len(answers) :]:
+            try:
+                answers.append(self.spans(provider, zone, day, items))
+            except Reject as reject:
+                answers.append(reject)
+        return answers
+
+    def _some_days(
+        self,
+        loaded: LoadedPlugin,
+        context: Context,
+        days: Sequence[tuple[date, Sequence[Item]]],
+        answers: list[tuple[Span, ...] | Reject],
+    ) -> None:
+        """Answer for the next days, at least one, until it is no longer quick: the limit is of one call."""
+        start = perf_counter()
+        for day, items in days[len(answers) :]:
+            try:
+                with self._timer(loaded.name, "spans"):
+                    answers.append(tuple(loaded.plugin.spans(day, items, context)))
+            except Reject as reject:
+                answers.append(_bounded(reject))
+            if perf_counter() - start > QUICK_SECONDS:
+                return
 
     def cannot_compute(self, provider: ProviderKey) -> str | None:
         """Why no span of a provider can be computed by this process at all; None where nothing is known against it."""
@@ -282,7 +345,7 @@ class PluginHost:
         call = Call(loaded.name, "settings", tenant, "")
         answer: BaseModel | Reject
         try:
-            answer = self._calls.make(call, validate, lambda settings: settings, rejected)
+            answer = self._calls.make(call, validate, lambda settings: settings, rejected, ready=loaded.ready)
         except Reject as reject:
             if reject.reason == "plugin_suspended":
                 return reject
@@ -312,7 +375,7 @@ def _bounded(reject: Reject, event: Event | None = None) -> Reject:
     if event is not None:
         detail = without_quotes(detail, event.data if event.data_base64 is None else _decoded(event))
     reason = str(reject.reason)
-    return Reject(reason if reason in _OF_INPUT else "invalid_data", detail)
+    return Reject(reason if reason in REASONS_OF_INPUT else "invalid_data", detail)
 
 
 def _decoded(event: Event) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -61,6 +61,11 @@ class LoadedPlugin:
         """Whether `spans` is the standard engine's."""
         return type(self.plugin).spans is StandardEnginePlugin.spans
 
+    @cached_property
+    def ready(self) -> Callable[[], None] | None:
+        """Waits until it can be asked, where it has a process that may have to be started again."""
+        return getattr(self.plugin, "wait_until_started", None) if self.isolated else None
+
     @property
     def name(self) -> str:
         """The `emr` that it understands."""
@@ -69,11 +74,19 @@ class LoadedPlugin:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A plugin that does not run, and why."""
+    """A plugin that does not run, and why.
+
+    Attributes:
+        name: of its entry point, or its own.
+        distribution: the pip package that it came in; empty if none has it.
+        reason: for a person.
+        version: that package's version.
+    """
 
     name: str
     distribution: str
     reason: str
+    version: str = ""
 
 
 @dataclass
@@ -92,17 +105,20 @@ class Registry:
         try:
             patterns = _checked(plugin)
         except _Wrong as wrong:
-            self.refused.append(Refusal(name, distribution, str(wrong)))
+            self.refused.append(Refusal(name, distribution, str(wrong), version))
             return
         if name in self.plugins:
             first = self.plugins.pop(name)
             why = (
                 f"two plugins are called {name}: of {first.distribution or '?'} and of {distribution or '?'}"
             )
-            self.refused += [Refusal(name, first.distribution, why), Refusal(name, distribution, why)]
+            self.refused += [
+                Refusal(name, first.distribution, why, first.version),
+                Refusal(name, distribution, why, version),
+            ]
             return
         if any(refusal.name == name and refusal.reason.startswith("two plugins") for refusal in self.refused):
-            self.refused.append(Refusal(name, distribution, f"two plugins are called {name}"))
+            self.refused.append(Refusal(name, distribution, f"two plugins are called {name}", version))
             return
         self.plugins[name] = LoadedPlugin(plugin, distribution, version, patterns, isolated)
 
@@ -160,13 +176,15 @@ def discover(
         distribution = point.dist.name if point.dist else ""
         version = point.dist.version if point.dist else ""
         if allowed is not None and point.name not in allowed:
-            registry.left_out.append(Refusal(point.name, distribution, "plugins.allow leaves it out"))
+            registry.left_out.append(
+                Refusal(point.name, distribution, "plugins.allow leaves it out", version)
+            )
             continue
         if point.name in isolate:
             try:
                 stand_in = isolated(point, isolate[point.name])
             except (CannotStart, OSError) as error:
-                registry.refused.append(Refusal(point.name, distribution, str(error)))
+                registry.refused.append(Refusal(point.name, distribution, str(error), version))
             else:
                 registry.add(stand_in, distribution, version, isolated=True)
             continue
@@ -174,11 +192,11 @@ def discover(
             plugin: Any = point.load()()
         except (Exception, SystemExit) as error:  # whatever a third party's import does, the others go on
             why = f"it failed to load: {type(error).__name__}: {error}"
-            registry.refused.append(Refusal(point.name, distribution, why))
+            registry.refused.append(Refusal(point.name, distribution, why, version))
             continue
         if getattr(plugin, "name", None) != point.name:
             why = f"its entry point is called {point.name} and its class {getattr(plugin, 'name', None)}"
-            registry.refused.append(Refusal(point.name, distribution, why))
+            registry.refused.append(Refusal(point.name, distribution, why, version))
             continue
         registry.add(plugin, distribution, version)
     installed = {point.name for point in points}

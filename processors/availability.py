@@ -9,26 +9,26 @@ grows as n log n with the items of the day.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import date, time, timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 
 from . import times
 from .errors import Reject
 from .items import (
-    WEEKDAYS,
     Appointment,
     Availability,
     DateOverride,
-    Hours,
     Item,
     Slot,
     TimeOff,
     WorkingHours,
 )
+from .keys import ItemKey
+from .revisions import Revision
 from .spans import Span, in_order
 from .times import Interval
 
@@ -63,45 +63,53 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
     within = times.day_intervals(zone, day)
     if not within:
         return ()
-    counting = [item for item in items if item.body.counts]
-    answers = [
-        (item.revision, item.key, body.spans)
-        for item in counting
-        if isinstance(body := item.body, Availability) and body.date == day
-    ]
-    if answers:
-        _, _, spans = max(answers, key=lambda answer: answer[:2])
-        return in_order(Span(s.start, s.end, s.location_id, s.service_types, s.capacity) for s in spans)
-    live = [item.body for item in counting]
-
     offers: dict[OfferKey, list[Offered]] = defaultdict(list)
     blocked: list[Interval] = []
     taken: list[Interval] = []
     overrides: dict[date, list[DateOverride]] = defaultdict(list)
-    for body in live:
+    weekly: list[WorkingHours] = []
+    answers: list[tuple[Revision, ItemKey, Availability]] = []
+    off = False
+    for item in items:
+        body = item.body
+        if not body.counts:
+            continue
         if isinstance(body, Appointment):
             if body.takes_place:
                 taken.append(body.interval)
+        elif isinstance(body, WorkingHours):
+            weekly.append(body)
         elif isinstance(body, Slot):
             if body.status == "free":
                 offers[body.location_id, body.service_types].append((*body.interval, 1))
             else:
                 blocked.append(body.interval)
         elif isinstance(body, TimeOff):
-            if body.dates is not None and body.dates[0] <= day <= body.dates[1]:
-                return ()
-            if body.interval is not None:
+            if body.dates is not None:
+                off = off or body.dates[0] <= day <= body.dates[1]
+            elif body.interval is not None:
                 blocked.append(body.interval)
-        elif isinstance(body, DateOverride) and body.date is not None:
-            overrides[body.date].append(body)
+        elif isinstance(body, DateOverride):
+            if body.date is not None:
+                overrides[body.date].append(body)
+        elif isinstance(body, Availability) and body.date == day:
+            answers.append((item.revision, item.key, body))
+    if answers:
+        _, _, answer = max(answers, key=lambda one: one[:2])
+        return in_order(
+            Span(s.start, s.end, s.location_id, s.service_types, s.capacity) for s in answer.spans
+        )
+    if off:
+        return ()
 
-    hours_of_dates = [body for bodies in overrides.values() for body in bodies]
-    weekly = [body for body in live if isinstance(body, WorkingHours)]
-    if sum(len(b.weekly) for b in weekly) + sum(len(b.hours) for b in hours_of_dates) > MAX_LINES:
+    lines = sum(len(body.weekly) for body in weekly)
+    if overrides:
+        lines += sum(len(body.hours) for bodies in overrides.values() for body in bodies)
+    if lines > MAX_LINES:
         raise Reject("too_large", f"the provider-day is made from more than {MAX_LINES} lines of hours")
     pieces = 0
-    for body in weekly:
-        for offer, piece in _weekly_offers(body, body.time_zone or zone, within, overrides.keys()):
+    for hours_of_week in weekly:
+        for offer, piece in _weekly_offers(hours_of_week, hours_of_week.time_zone or zone, within, overrides):
             offers[offer].append(piece)
             pieces += 1
             if pieces > MAX_PIECES:
@@ -112,21 +120,22 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
         if timedelta(0) <= day - date_ <= timedelta(1):
             for override in bodies:
                 for hours in override.hours:
-                    for low, high in _on_date(hours, date_, zone):
+                    for low, high in _on_date(zone, date_, hours.start, hours.end):
                         offers[hours.location_id, hours.service_types].append((low, high, hours.capacity))
 
     found = list(islice(_sweep(offers, taken, blocked, within), MAX_SPANS + 1))
     if len(found) > MAX_SPANS:
         raise Reject("document_too_large", f"the provider-day has more than {MAX_SPANS} spans")
-    return in_order(found)
+    return in_order(found) if len(found) > 1 else tuple(found)
 
 
-def _on_date(hours: Hours, day: date, zone: str) -> list[Interval]:
-    """The instants of local hours that start on `day`."""
+@lru_cache(maxsize=16_384)
+def _on_date(zone: str, day: date, opens: time, closes: time) -> tuple[Interval, ...]:
+    """The instants of local hours that start on `day`; many providers have the same hours."""
     midnight = times.wall_midnight(day)
-    start = midnight + _since_midnight(hours.start)
-    end = midnight + _since_midnight(hours.end)
-    return times.instants_of_wall(zone, start, end if end > start else end + times.DAY)
+    start = midnight + _since_midnight(opens)
+    end = midnight + _since_midnight(closes)
+    return tuple(times.instants_of_wall(zone, start, end if end > start else end + times.DAY))
 
 
 def _since_midnight(clock: time) -> int:
@@ -134,23 +143,19 @@ def _since_midnight(clock: time) -> int:
 
 
 def _weekly_offers(
-    body: WorkingHours, zone: str, within: tuple[Interval, ...], overridden: Iterable[date]
+    body: WorkingHours, zone: str, within: tuple[Interval, ...], overridden: Container[date]
 ) -> Iterator[tuple[OfferKey, Offered]]:
     """What weekly hours offer, for all dates of theirs that can reach into the day."""
-    first, last = _dates_read(zone, within[0][0], within[-1][1])
     away = None
-    for day in times.days_between(first - timedelta(days=1), last):
+    for day in _dates_before(zone, within[0][0], within[-1][1]):
         if day in overridden:
             continue
         if body.effective_from is not None and day < body.effective_from:
             continue
         if body.effective_until is not None and day > body.effective_until:
             continue
-        weekday = WEEKDAYS[day.weekday()]
-        for hours in body.weekly:
-            if weekday not in hours.days:
-                continue
-            intervals: Iterable[Interval] = _on_date(hours, day, zone)
+        for hours in body.on_weekdays[day.weekday()]:
+            intervals: Iterable[Interval] = _on_date(zone, day, hours.start, hours.end)
             if body.not_available:
                 away = _away(body, zone, within) if away is None else away
                 intervals = _without(intervals, away)
@@ -158,7 +163,11 @@ def _weekly_offers(
                 yield (hours.location_id, hours.service_types), (low, high, hours.capacity)
 
 
-_dates_read = lru_cache(maxsize=4096)(times.dates_read)
+@lru_cache(maxsize=16_384)
+def _dates_before(zone: str, start: int, end: int) -> tuple[date, ...]:
+    """The dates that a zone's clocks read within some instants, and the one before, whose hours may reach there."""
+    first, last = times.dates_read(zone, start, end)
+    return tuple(times.days_between(first - timedelta(days=1), last))
 
 
 def _away(body: WorkingHours, zone: str, within: tuple[Interval, ...]) -> list[Interval]:
@@ -210,19 +219,8 @@ def _without(intervals: Iterable[Interval], taken_away: list[Interval]) -> Itera
 Steps = tuple[list[int], list[int]]
 """A step function: sorted times, and the value from each on; 0 before the first."""
 
-
-def _count(intervals: Iterable[Interval]) -> Steps:
-    """How many of the intervals lie over each instant."""
-    deltas: dict[int, int] = defaultdict(int)
-    for low, high in intervals:
-        deltas[low] += 1
-        deltas[high] -= 1
-    at = sorted(deltas)
-    values, total = [], 0
-    for when in at:
-        total += deltas[when]
-        values.append(total)
-    return at, values
+_ALL = 1 << 40
+"""As how many appointments a time away counts: more than there can be, so that no place is left."""
 
 
 def _largest(offered: list[Offered]) -> Steps:
@@ -250,57 +248,77 @@ def _sweep(
 ) -> Iterator[Span]:
     """Maximal runs with the same number of places left, offer by offer."""
     most = max((number for offered in offers.values() for _, _, number in offered), default=0)
-    taken_at, taken_count = _count(_clip(taken, within))
-    blocked_at, blocked_count = _count(_clip(blocked, within))
-    edges = sorted({*taken_at, *blocked_at})
-    used = [
-        # More are taken than there are, or the time is blocked: it is all one, none is left.
-        most if _value(blocked_at, blocked_count, when) else min(most, _value(taken_at, taken_count, when))
-        for when in edges
-    ]
-    edges, used = _changes(edges, used)
+    edges, used = _used(taken, blocked, within, most)
     steps = 0
     for (location_id, service_types), offered in offers.items():
-        clipped = [
-            (low, high, number)
-            for start, end, number in offered
-            for low, high in _clip([(start, end)], within)
-        ]
+        clipped = _clipped(offered, within)
         if not clipped:
             continue
-        places_at, places = _largest(clipped)
-        cuts = set(places_at)
-        for low, high, number in zip(places_at, places_at[1:], places, strict=False):
-            if number:  # where nothing is offered, nothing changes
-                inside = slice(bisect_right(edges, low), bisect_left(edges, high))
-                steps += inside.stop - inside.start
+        run_start, run_end, run_left = 0, 0, 0
+        for low, high, number in clipped if len(clipped) == 1 else _apart(clipped):
+            at = bisect_right(edges, low)
+            left = number - used[at - 1] if at else number
+            while True:
+                until = edges[at] if at < len(edges) and edges[at] < high else high
+                if left != run_left or low != run_end:
+                    if run_left > 0:
+                        yield _span(run_start, run_end, location_id, service_types, run_left)
+                    run_start, run_left = low, left
+                run_end = until
+                if until == high:
+                    break
+                steps += 1
                 if steps > MAX_STEPS:
                     raise Reject("too_large", "the provider-day has too many appointments in too many offers")
-                cuts.update(edges[inside])
-        run_start, run_left = 0, 0
-        for when in sorted(cuts):
-            left = max(0, _value(places_at, places, when) - _value(edges, used, when))
-            if left != run_left:
-                if run_left:
-                    yield Span(
-                        times.moment(run_start), times.moment(when), location_id, service_types, run_left
-                    )
-                run_start, run_left = when, left
+                low, left = until, number - used[at]
+                at += 1
+        if run_left > 0:
+            yield _span(run_start, run_end, location_id, service_types, run_left)
 
 
-def _changes(at: list[int], values: list[int]) -> Steps:
-    """The same step function, without the times at which it does not change."""
-    kept = [index for index, value in enumerate(values) if value != (values[index - 1] if index else 0)]
-    return [at[index] for index in kept], [values[index] for index in kept]
+def _span(start: int, end: int, location_id: str | None, service_types: tuple[str, ...], places: int) -> Span:
+    return Span(times.moment(start), times.moment(end), location_id, service_types, places)
 
 
-def _value(at: list[int], values: list[int], when: int) -> int:
-    index = bisect_right(at, when) - 1
-    return values[index] if index >= 0 else 0
+def _used(taken: list[Interval], blocked: list[Interval], within: tuple[Interval, ...], most: int) -> Steps:
+    """How many places are taken from each instant on, up to `most`, which is how many a time that is blocked takes."""
+    if not taken and not blocked:
+        return [], []
+    deltas: dict[int, int] = defaultdict(int)
+    for intervals, weight in ((taken, 1), (blocked, _ALL)):
+        for start, end in intervals:
+            for first, last in within:
+                if start < last and first < end:
+                    deltas[start if start > first else first] += weight
+                    deltas[end if end < last else last] -= weight
+    at: list[int] = []
+    values: list[int] = []
+    total = before = 0
+    for when in sorted(deltas):
+        total += deltas[when]
+        value = total if total < most else most
+        if value != before:  # else it is all one
+            at.append(when)
+            values.append(value)
+            before = value
+    return at, values
 
 
-def _clip(intervals: Iterable[Interval], within: tuple[Interval, ...]) -> Iterator[Interval]:
-    for start, end in intervals:
-        for first, last in within:
-            if start < last and first < end:
-                yield max(start, first), min(end, last)
+def _clipped(offered: Iterable[Offered], within: tuple[Interval, ...]) -> list[Offered]:
+    """What is offered within the day."""
+    return [
+        (start if start > first else first, end if end < last else last, number)
+        for start, end, number in offered
+        for first, last in within
+        if start < last and first < end
+    ]
+
+
+def _apart(offered: list[Offered]) -> list[Offered]:
+    """The same offer in pieces that do not overlap, sorted, each with the most places that any gives it."""
+    offered.sort()
+    if all(one[1] <= other[0] for one, other in pairwise(offered)):
+        return offered
+    at, places = _largest(offered)
+    pieces = zip(at, at[1:], places, strict=False)
+    return [(low, high, number) for low, high, number in pieces if number]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
 
@@ -26,8 +25,9 @@ class Calendar:
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
         self._items: dict[Name, Item] = {}
-        self._days: dict[int, set[Name]] = defaultdict(set)
-        self._wide: set[Name] = set()
+        # Lists, since most hold few: a set of one takes four times as much memory.
+        self._days: dict[int, list[Item]] = {}
+        self._wide: list[Item] = []
         self._zoned: list[Name] = []  # working_hours that name a zone, sorted
         for item in items:
             self.put(item)
@@ -39,10 +39,15 @@ class Calendar:
         """The item, if the provider has it."""
         return self._items.get((kind, id_))
 
-    def put(self, item: Item) -> None:
-        """Add an item or replace it."""
-        name = (item.key.kind, item.key.id)
-        self.remove(*name)
+    def put(self, item: Item, name: Name | None = None) -> None:
+        """Add an item or replace it.
+
+        Args:
+            item: the item.
+            name: its kind and id, from one who keeps them too: two of the same would take memory twice.
+        """
+        name = name or _name(item)
+        self._unlist(name, self._items.get(name))
         self._items[name] = item
         if not item.body.counts:
             return
@@ -50,27 +55,29 @@ class Calendar:
             insort(self._zoned, name)
         days = _days(item)
         if days is None:
-            self._wide.add(name)
+            self._wide.append(item)
         else:
             for day in days:
-                self._days[day].add(name)
+                self._days.setdefault(day, []).append(item)
 
     def remove(self, kind: str, id_: str) -> None:
         """Take an item away, if it is there."""
         name = (kind, id_)
-        old = self._items.pop(name, None)
+        self._unlist(name, self._items.pop(name, None))
+
+    def _unlist(self, name: Name, old: Item | None) -> None:
         if old is None or not old.body.counts:
             return
         if _names_zone(old):
             del self._zoned[bisect_left(self._zoned, name)]
         days = _days(old)
         if days is None:
-            self._wide.discard(name)
+            _take_out(self._wide, old)
             return
         for day in days:
-            names = self._days[day]
-            names.discard(name)
-            if not names:
+            items = self._days[day]
+            _take_out(items, old)
+            if not items:
                 del self._days[day]
 
     def zone(self, default: str) -> str:
@@ -83,11 +90,24 @@ class Calendar:
 
     def on(self, day: date, zone: str) -> list[Item]:
         """The items that can touch a local date, in the order of kind and id."""
-        names = set(self._wide)
+        found = {id(item): item for item in self._wide}
         for low, high in times.day_intervals(zone, day):
             for utc_day in range(low // times.DAY, (high - 1) // times.DAY + 1):
-                names |= self._days.get(utc_day, set())
-        return [self._items[name] for name in sorted(names)]
+                for item in self._days.get(utc_day, ()):
+                    found[id(item)] = item
+        items = list(found.values())
+        if len(items) > 1:
+            items.sort(key=_name)
+        return items
+
+
+def _name(item: Item) -> Name:
+    return item.key[2:]
+
+
+def _take_out(items: list[Item], old: Item) -> None:
+    """Take out the very object: to compare it with its equals would take longer."""
+    del items[next(place for place, item in enumerate(items) if item is old)]
 
 
 def _names_zone(item: Item) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .envelope import Event, Limits, Record, read_event
 from .errors import Reject
-from .items import Item, ItemChange
+from .items import Item, ItemChange, shared
 from .keys import ItemKey, ProviderKey, encode_part
 from .revisions import Revision
+from .values import value
 
 MAX_BODY_BYTES = 256 * 1024
 """Bytes of one item's fields as stored: a DynamoDB item holds 400 KB in all."""
@@ -18,7 +20,7 @@ MAX_ENCODED_TENANT = 1000
 """Bytes of a percent-encoded tenant: a DynamoDB partition key holds 2,048, with EMR, kind and id behind."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Decoded:
     """A record that was understood.
 
@@ -33,7 +35,7 @@ class Decoded:
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Rejected:
     """A record that is set aside.
 
@@ -71,19 +73,28 @@ def decode(
     except Reject as reject:
         return Rejected(record, reject.reason, reject.detail, event)
     sequence = event.sequence if event.sequence is not None else record.sequence()
+    tenant, emr, time = event.tenant, event.emr, Revision.text_of(event.time)
     return Decoded(
         record,
         event,
         tuple(
-            Item(
-                ItemKey(event.tenant, event.emr, change.kind, change.id),
-                change.providers,
-                Revision.of(change.version, event.time, sequence),
-                change.body,
-            )
-            for change in changes
+            [
+                Item(
+                    ItemKey(tenant, emr, change.kind, change.id),
+                    _one_of(change.providers),
+                    Revision(change.version, time, sequence),
+                    shared(change.body),
+                )
+                for change in changes
+            ]
         ),
     )
+
+
+@lru_cache(maxsize=4096)
+def _one_of(providers: tuple[str, ...]) -> tuple[str, ...]:
+    """Equal ones are one value in memory."""
+    return providers
 
 
 def _check_bodies(changes: Iterable[ItemChange]) -> None:

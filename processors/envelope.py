@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,9 +23,10 @@ from pydantic import (
     model_validator,
 )
 
-from .errors import Reject, explain
-from .items import aware_instant
+from .errors import SAID, Reject, explain
+from .items import read_instant
 from .revisions import kinesis_sequence
+from .values import value
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,19 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 """Control characters (Unicode's Cc), line separators and lone surrogates: they have no place in names and ids."""
 
 
-def _no_control_characters(text: str) -> str:
-    if CONTROL_CHARACTERS.search(text):
-        raise ValueError("must not hold control characters")
-    return text
+_NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""The same for the validator, which is not Python: in its texts there are no lone surrogates."""
+_SAID = SAID | {"string_pattern_mismatch": "must not hold control characters"}
 
 
 def _rfc3339(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("must be an RFC 3339 text")
-    return aware_instant(value)
+    return read_instant(value)
 
 
-Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_no_control_characters)]
-Identifier = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_no_control_characters)]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=_NO_CONTROL_CHARACTERS)]
+Identifier = Annotated[str, Field(min_length=1, max_length=512, pattern=_NO_CONTROL_CHARACTERS)]
 
 
 class Event(BaseModel):
@@ -95,19 +94,19 @@ class Event(BaseModel):
     tenant: Name
     emr: Name
     subject: Identifier | None = None
-    sequence: (
-        Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_no_control_characters)] | None
-    ) = None
+    sequence: Name | None = None
     datacontenttype: Annotated[str, Field(max_length=256)] | None = None
     data: Any = None
     data_base64: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Event:
-        if self.source.startswith("/tenants/"):
+        tenant, source = self.tenant, self.source
+        plain = source == f"/tenants/{tenant}" and "%" not in tenant and "/" not in tenant
+        if not plain and source.startswith("/tenants/"):
             # What is no UTF-8 becomes lone surrogates, which no tenant's name holds.
-            named = unquote(self.source.split("/")[2], errors="surrogateescape")
-            if named != self.tenant:
+            named = unquote(source.split("/")[2], errors="surrogateescape")
+            if named != tenant:
                 raise ValueError("source names another tenant than the attribute tenant does")
         if self.data is not None and self.data_base64 is not None:
             raise ValueError("data and data_base64 exclude each other")
@@ -123,7 +122,7 @@ class Event(BaseModel):
             raise Reject("invalid_envelope", "data_base64: not base64") from None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """One record as it came from the stream, de-aggregated.
 
@@ -161,7 +160,7 @@ def read_event(data: bytes, limits: Limits) -> Event:
         if problems[0]["type"] == "json_invalid":
             why = "the record is not a JSON text in UTF-8, or is nested too deeply to be read"
             raise Reject("not_json", why) from None
-        raise Reject("invalid_envelope", explain(error)) from None
+        raise Reject("invalid_envelope", explain(error, said=_SAID)) from None
     if len(data) > limits.string_chars or data.count(b"{") + data.count(b"[") > limits.depth:
         check_size(event.data if event.data_base64 is None else event.data_base64, limits)
     return event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
 from pydantic import ValidationError
@@ -50,7 +51,7 @@ class Fatal(RuntimeError):  # noqa: N818
     """Stop the process: its state is not known any more, and going on could lose data."""
 
 
-_SAID = {
+SAID = {
     "dict_type": "must be an object",
     "extra_forbidden": "there is no such name here",
     "missing": "is required",
@@ -68,20 +69,23 @@ _MAY_QUOTE = frozenset({"assertion_error", "union_tag_invalid", "value_error"})
 """Pydantic's types of errors whose words are a validator's own, or hold what was given."""
 
 
-def explain(error: ValidationError, within: str = "", *, ours: bool = True) -> str:
+def explain(
+    error: ValidationError, within: str = "", *, ours: bool = True, said: Mapping[str, str] = SAID
+) -> str:
     """One line for a pydantic error: each wrong field with what is wrong, without the input's values.
 
     Args:
         error: of a validation.
         within: the field that was validated, as ``data``; in front of each name.
         ours: whether the model is of this project, whose validators do not quote; a plugin's may.
+        said: words for pydantic's types of errors.
     """
     parts = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
         field = ".".join([*([within] if within else []), *(str(part) for part in problem["loc"])])
-        said = _SAID.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        words = said.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         if not ours and (problem["type"] in _MAY_QUOTE or problem["type"] not in _PYDANTICS):
-            said = "is not accepted"
-        parts.append(f"{field}: {said}" if field else said)
+            words = "is not accepted"
+        parts.append(f"{field}: {words}" if field else words)
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

@@ -178,6 +178,11 @@ class Impacts:
             self._text = _encode(by_provider) if by_provider else ""
         return self._text
 
+    def pack(self) -> None:
+        """Keep no more than the text: for what stays in memory, and is rarely asked for."""
+        self.encode()
+        self._by_provider = None
+
     @classmethod
     def decode(cls, text: str) -> Impacts:
         """The inverse of `encode`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
+from weakref import WeakValueDictionary
 
 from pydantic import (
     AfterValidator,
@@ -53,14 +54,15 @@ def aware_instant(value: object) -> datetime:
         ValueError: no offset, not a time, or outside the years 1971 to 2198 (in UTC, as it is stored and read again).
     """
     if isinstance(value, str):
-        return _instant_of_text(value) if len(value) <= _LONGEST_INSTANT else _read_instant(value)
+        return _instant_of_text(value) if len(value) <= _LONGEST_INSTANT else read_instant(value)
     return _checked_instant(value)
 
 
 _LONGEST_INSTANT = len("2026-03-09T14:00:00.123456789+14:00")
 
 
-def _read_instant(text: str) -> datetime:
+def read_instant(text: str) -> datetime:
+    """As `aware_instant`, of a text that hardly comes again."""
     if _INSTANT.fullmatch(text) is None:
         raise ValueError("must be a date and time with seconds and an offset, as 2026-03-09T14:00:00Z")
     try:
@@ -70,7 +72,7 @@ def _read_instant(text: str) -> datetime:
     return _checked_instant(value)
 
 
-_instant_of_text = lru_cache(maxsize=8192)(_read_instant)
+_instant_of_text = lru_cache(maxsize=8192)(read_instant)
 """Appointments begin and end at the same times again and again."""
 
 
@@ -227,7 +229,11 @@ class Body(_Value):
         raise NotImplementedError
 
     def json_text(self) -> str:
-        """The body as it is stored: the same text for equal bodies."""
+        """The body as it is stored: the same text for equal bodies, and no other's."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return self.model_dump_json(exclude_defaults=True)
 
 
@@ -260,6 +266,11 @@ class WorkingHours(Body):
         if self.effective_from and self.effective_until and self.effective_until < self.effective_from:
             raise ValueError("effective_until is before effective_from")
         return self
+
+    @cached_property
+    def on_weekdays(self) -> tuple[tuple[WeeklyHours, ...], ...]:
+        """The hours of each day of the week, Monday first."""
+        return tuple(tuple(one for one in self.weekly if day in one.days) for day in WEEKDAYS)
 
     def hull(self) -> times.Interval | None:
         return None
@@ -442,10 +453,22 @@ BODIES: dict[str, type[Body]] = {
 _READERS: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(body) for kind, body in BODIES.items()}
 
 
+_SHARED: WeakValueDictionary[tuple[str, str], Body] = WeakValueDictionary()
+"""Bodies by kind and text. Many appointments begin and end at the same times: in memory they are one."""
+
+
+def shared(body: Body) -> Body:
+    """The body that stands for all that say the same."""
+    return _SHARED.setdefault((body.kind, body.json_text()), body)
+
+
 def body_from_json(kind: str, text: str) -> Body:
     """A stored body. `kind` must be one of `BODIES`."""
+    known = _SHARED.get((kind, text))
+    if known is not None:
+        return known
     body: Body = _READERS[kind].validate_json(text)
-    return body
+    return shared(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,12 @@ class Revision(NamedTuple):
     @classmethod
     def of(cls, version: int, time: datetime, sequence: str) -> Revision:
         """The revision of an event's change."""
-        text = time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
-        return cls(version, f"{text}Z", sequence)
+        return cls(version, cls.text_of(time), sequence)
+
+    @staticmethod
+    def text_of(time: datetime) -> str:
+        """An instant as it stands in revisions."""
+        return f"{time.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
     def encode(self) -> str:
         """As one string, which sorts as the revision does."""

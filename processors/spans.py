@@ -37,7 +37,10 @@ class Span(NamedTuple):
     def json_text(self) -> str:
         """As it is stored: the text of `as_json`."""
         offer = _offer_text(self.location_id, self.service_types, self.capacity)
-        return f'{{"start":"{times.utc_text(self.start)}","end":"{times.utc_text(self.end)}",{offer}}}'
+        return f'{{"start":"{_time_text(self.start)}","end":"{_time_text(self.end)}",{offer}}}'
+
+
+_time_text = lru_cache(maxsize=8192)(times.utc_text)
 
 
 @lru_cache(maxsize=4096)

@@ -61,8 +61,9 @@ def instant(moment: datetime) -> int:
     return (moment - EPOCH) // _MICROSECOND
 
 
+@lru_cache(maxsize=8192)
 def moment(at: int) -> datetime:
-    """The UTC datetime of an instant."""
+    """The UTC datetime of an instant; the same ones come again and again."""
     return EPOCH + timedelta(microseconds=at)
 
 

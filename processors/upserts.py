@@ -16,12 +16,13 @@ from .items import Item
 from .keys import ItemKey
 from .revisions import Revision
 from .times import Interval
+from .values import value
 
 Impact = Callable[[str, Change], "tuple[Interval, ...] | None"]
 """What a change touches at a provider (named first); None is every day."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Copy:
     """An item as it is stored under one provider.
 
@@ -48,7 +49,7 @@ class Copy:
         return self.item.providers == (self.provider,)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Owner:
     """The owner record of an item.
 
@@ -114,7 +115,9 @@ def outlives(item_expires_at: int | None, owner_expires_at: int | None) -> bool:
 
 def same_body(one: Item, other: Item) -> bool:
     """Whether two revisions of an item say the same."""
-    return one.body == other.body
+    return one.body is other.body or (
+        one.key.kind == other.key.kind and one.body.json_text() == other.body.json_text()
+    )
 
 
 def impacts_at(provider: str, old: Item | None, new: Item | None, impact: Impact) -> Impacts:

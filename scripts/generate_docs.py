@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -20,6 +19,7 @@ from pydantic.fields import FieldInfo
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs from anywhere, installed or not
 
+from kcl_app.field_words import kind_of  # noqa: E402
 from kcl_app.settings import CONFIG_VARIABLE, PREFIX, PROJECT_ROOT, Settings  # noqa: E402
 
 TARGET = ROOT / "docs" / "settings.md"
@@ -108,54 +108,6 @@ def _model(annotation: Any) -> type[BaseModel] | None:
         if isinstance(one, type) and issubclass(one, BaseModel):
             return one
     return None
-
-
-def kind_of(annotation: Any, metadata: list[Any]) -> str:
-    """What a value may be, for a person: the type, and its range or pattern."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return kind_of(arguments[0], [*arguments[1:], *metadata])
-    if origin in (Union, types.UnionType):
-        kinds = [kind_of(one, metadata) for one in arguments if one is not type(None)]
-        return ", or ".join([*kinds, "unset"] if type(None) in arguments else kinds)
-    if origin is Literal:
-        return ", ".join(f"`{one}`" for one in arguments)
-    if origin is tuple:
-        return f"list of {kind_of(arguments[0], [])}s"
-    if origin is dict:
-        return "table"
-    words = {
-        "bool": "`true` or `false`",
-        "int": "whole number",
-        "float": "number",
-        "str": "text",
-        "Path": "path",
-    }
-    name: str = annotation.__name__
-    return words.get(name, name) + _bounds(metadata)
-
-
-def _bounds(metadata: list[Any]) -> str:
-    found: dict[str, Any] = {}
-    for one in metadata:
-        for name in ("gt", "ge", "lt", "le", "pattern", "min_length", "max_length"):
-            if getattr(one, name, None) is not None:
-                found[name] = getattr(one, name)
-    low, high = found.get("ge"), found.get("le")
-    parts = []
-    if low is not None and high is not None:
-        parts.append(f"{low} to {high}")
-    elif low is not None:
-        parts.append(f"{low} or more")
-    elif high is not None:
-        parts.append(f"at most {high}")
-    if "gt" in found:
-        parts.insert(0, f"above {found['gt']}")
-    if "pattern" in found:
-        parts.append(f"like `{found['pattern']}`")
-    if "min_length" in found:
-        parts.append(f"at least {found['min_length']} characters" if found["min_length"] > 1 else "not empty")
-    return "".join(f", {part}" for part in parts)
 
 
 def _default(field: FieldInfo) -> str:

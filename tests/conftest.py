@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import asked
 import pytest
+import recording_cloud
 from pipelines import environment
 
+from kcl_app import wiring
 from kcl_app.errors import UserError
 from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.settings import PREFIX, PROJECT_ROOT, Settings, load
@@ -72,17 +75,28 @@ def private_settings(tmp_path: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def cloud(local_cloud_venv: Path, private_settings: Callable[..., Settings]) -> Iterator[StartCloud]:
+def cloud(
+    local_cloud_venv: Path,
+    private_settings: Callable[..., Settings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[StartCloud]:
     """Starts local clouds for one test, each with a port and a folder of its own.
 
-    They are killed when the test is over, failed or not, without saving what they hold.
+    They are killed when the test is over, failed or not, without saving what they hold. What processes of ours have
+    asked them for must be allowed by deploy/ecs/service.yaml.
     """
     started: list[LocalCloud] = []
+    monkeypatch.setitem(wiring.LOCAL_CREDENTIALS, "AWS_ACCESS_KEY_ID", asked.TESTS)
+
+    def record(number: int) -> Path:
+        return tmp_path / f"asked-{number}.ndjson"
 
     def start(*, shards: int | None = None, **over: Any) -> Settings:
         for attempt in range(3):
             settings = private_settings(**over)
-            local = LocalCloud(settings, venv=local_cloud_venv)
+            program = recording_cloud.program(record(len(started)))
+            local = LocalCloud(settings, venv=local_cloud_venv, program=program)
             started.append(local)
             try:
                 local.start(shards=shards)
@@ -98,6 +112,9 @@ def cloud(local_cloud_venv: Path, private_settings: Callable[..., Settings]) -> 
     finally:
         for local in started:
             local.stop(save=False)
+    for number, local in enumerate(started):
+        not_allowed = asked.asked(record(number), local.settings) - asked.permitted()
+        assert not not_allowed, f"deploy/ecs/service.yaml does not allow {sorted(not_allowed)}"
 
 
 @pytest.fixture

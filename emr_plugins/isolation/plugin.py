@@ -74,6 +74,9 @@ def isolated(point: EntryPoint, memory_mb: int) -> EmrPlugin:
             answer: list[ItemChange] = process.ask("decode", (event, _sent(context)), messages.read_changes)
             return answer
 
+        def wait_until_started(self) -> None:
+            process.wait_until_started()
+
     def impact(self: EmrPlugin, change: Change, context: Context) -> Iterable[Touched]:
         answer: list[Touched] = process.ask("impact", (change, _sent(context)), messages.read_impact)
         return answer

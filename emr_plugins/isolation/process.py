@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -42,6 +43,7 @@ class PluginProcess:
         self._point = point
         self._memory_mb = memory_mb
         self._process: subprocess.Popen[bytes] | None = None
+        self._heard = False  # what it says of its plugin: it has been imported
         self._end: Callable[[], object] = lambda: None
 
     @property
@@ -50,7 +52,7 @@ class PluginProcess:
         return None if self._process is None else self._process.pid
 
     def start(self) -> dict[str, Any]:
-        """Start it.
+        """Start it, and wait until it has imported the plugin.
 
         Returns:
             what it says of its plugin.
@@ -58,8 +60,13 @@ class PluginProcess:
         Raises:
             CannotStart: the plugin does not load, or does not fit.
         """
+        self._launch()
+        return self._hear()
+
+    def _launch(self) -> None:
+        """Start it, and wait for nothing: it imports the plugin while whoever asks does something else."""
         command = [sys.executable, "-P", "-m", "emr_plugins.isolation", self._point.name, self._point.value]
-        process = self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [*command, str(self._memory_mb), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -69,9 +76,19 @@ class PluginProcess:
             process_group=0,
         )
         self._end = weakref.finalize(self, _end, process)  # also when this process ends, or forgets it
+        self._process, self._heard = process, False
+
+    def _hear(self) -> dict[str, Any]:
+        """Wait for what it says of its plugin. Interrupted, it goes on with its import, and the next call finds it so.
+
+        Raises:
+            CannotStart: the plugin does not load, or does not fit.
+        """
+        process = self._process
+        assert process is not None
         assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
         try:
-            ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
             if not ready:
                 raise CannotStart(f"it failed to load: it takes more than {START_SECONDS:g} s")
             answer = read_frame(process.stdout.read, MAX_ANSWER)
@@ -86,7 +103,22 @@ class PluginProcess:
         except BaseException:
             self.end()
             raise
+        self._heard = True
         return said
+
+    def wait_until_started(self) -> None:
+        """Start it if it does not run, and wait for its import: for whoever will not have that count as a call's time.
+
+        Raises:
+            Elsewhere: the plugin does not load any more.
+        """
+        if self._process is None or not self._heard:
+            try:
+                if self._process is None:
+                    self._launch()
+                self._hear()
+            except CannotStart as error:
+                raise Elsewhere(f"could not be called: {error}") from None
 
     def ask(self, method: str, arguments: tuple[Any, ...], read: Callable[[Any], Any]) -> Any:
         """Call the plugin.
@@ -101,11 +133,7 @@ class PluginProcess:
             Nonsense: it returned what cannot be.
             Elsewhere: it raised, or the process ended.
         """
-        if self._process is None:
-            try:
-                self.start()
-            except CannotStart as error:
-                raise Elsewhere(f"could not be called: {error}") from None
+        self.wait_until_started()
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -117,13 +145,19 @@ class PluginProcess:
             answer = None
         except BaseException:
             # Interrupted in the middle: what it answers next would be taken for the answer to another question.
-            self.end()
+            self._again()
             raise
         if answer is None:
             status = _status(process)
-            self.end()
+            self._again()
             raise Elsewhere(f"ended its process ({status}; it may take {self._memory_mb} MB)")
         return read_answer(answer, read)
+
+    def _again(self) -> None:
+        """End it and start another one, so that its import does not take the next call's time."""
+        self.end()
+        with suppress(OSError):  # no more processes now; the next call tries it again
+            self._launch()
 
     def end(self) -> None:
         """End the process; the next call starts it again."""

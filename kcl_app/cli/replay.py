@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,7 +19,9 @@ from kcl_app.cli.progress import SAY_SECONDS, progress_of, say
 from kcl_app.cli.recompute import report
 from kcl_app.engine.replaying import NoSuchShard, Place, Replay, Replayed, Span
 from kcl_app.errors import UserError
-from kcl_app.stream.reader import StreamReader
+
+if TYPE_CHECKING:
+    from kcl_app.stream.reader import StreamReader
 
 PLACE = "SHARD:SEQUENCE"
 

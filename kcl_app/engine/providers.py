@@ -73,9 +73,10 @@ class ProviderState:
         held = self.copies.get(name)
         if held is not None and held.item.revision > copy.item.revision:
             return
+        copy.impacts.pack()
         self.copies[name] = copy
         if copy.live:
-            self.calendar.put(copy.item)
+            self.calendar.put(copy.item, name)
         else:
             self.calendar.remove(*name)
 
@@ -138,10 +139,14 @@ class Providers:
                 newer[name_of(row)] = number
             else:
                 copies[name_of(row)] = read_copy(row, key.tenant, key.emr, key.provider)
+        calendar = Calendar()
+        for name, copy in copies.items():
+            if copy.live:
+                calendar.put(copy.item, name)
         state = ProviderState(
             key,
             copies,
-            Calendar(copy.item for copy in copies.values() if copy.live),
+            calendar,
             versions,
             None,
             newer,

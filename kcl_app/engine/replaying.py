@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kcl_app import backoff
 from kcl_app.engine.batch import BatchEngine, BatchResult
@@ -28,11 +28,13 @@ from kcl_app.engine.reading_letters import Selection, find
 from kcl_app.engine.recomputing import EVERY_DAY, Recomputed, Sleep, recompute_all
 from kcl_app.logs import get_logger
 from kcl_app.stores.base import Store
-from kcl_app.stream.reader import Page, Shard
 from processors.decoding import Decoded, decode, providers_named
 from processors.envelope import Limits, Record, read_event
 from processors.errors import Reject, Retry
 from processors.keys import ItemKey, ProviderKey
+
+if TYPE_CHECKING:
+    from kcl_app.stream.reader import Page, Shard
 
 GIVE_UP_SECONDS = 300.0
 """How long a batch is tried again while a store cannot be used."""

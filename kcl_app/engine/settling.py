@@ -26,7 +26,7 @@ from processors.decoding import Decoded
 from processors.errors import Reject, Retry
 from processors.impacts import Change, days_touched
 from processors.keys import ProviderKey
-from processors.spans import encode_spans
+from processors.spans import Span, encode_spans
 from processors.times import Interval
 
 ROUNDS = 25
@@ -152,14 +152,18 @@ class Settler:
         days = [day for day in self._days(state, work, zone, today, last) if day not in done]
         plugin, version = self._host.version(key.emr)
         newest = [item.revision.time for item in work.source.items] if work.source else []
+        unreadable = [state.unreadable(day.isoformat()) for day in days] if state.newer else []
+        asked = [(day, state.calendar.on(day, zone)) for day in days]
+        answers = self._host.spans_of_days(key, zone, asked)
         documents = []
-        for day in days:
-            items = state.calendar.on(day, zone)
-            as_of = max([*newest, *(item.revision.time for item in items)], default=None)
+        for place, ((day, items), answer) in enumerate(zip(asked, answers, strict=True)):
+            as_of = max([*newest, *[item.revision.time for item in items]], default=None)
             try:
-                if number := state.unreadable(day.isoformat()):
+                if unreadable and (number := unreadable[place]):
                     raise refuse_newer(number)
-                spans = self._host.spans(key, zone, day, items)
+                if isinstance(answer, Reject):
+                    raise answer
+                spans: tuple[Span, ...] = answer
                 text, status, reason = encode_spans(spans, self._document_bytes), "fresh", None
             except Reject as reject:
                 spans, text, status, reason = (), "[]", "stale", f"{reject.reason}: {reject.detail}"

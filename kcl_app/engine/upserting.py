@@ -248,8 +248,8 @@ class Upserter:
                 again.append(plan.group)
         for plan, outcome in zip(ready, self._store.write([plan.write for plan in ready]), strict=True):
             if outcome is Outcome.APPLIED:
-                self._providers.get(plan.provider).put(plan.copy)
                 done.touch(plan.candidate, plan.copy.impacts)
+                self._providers.get(plan.provider).put(plan.copy)
                 done.settled_by.append(plan.copy.item)
                 self._finish(plan.group, done.applied, done)
                 continue

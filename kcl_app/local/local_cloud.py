@@ -10,8 +10,6 @@ It listens on 127.0.0.1 only. Everything it keeps lies in one folder (`local.dir
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import http.client
 import json
 import os
@@ -20,7 +18,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +30,7 @@ import psutil
 
 from kcl_app import wiring
 from kcl_app.errors import UserError
+from kcl_app.local import own_venv
 from kcl_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = Path(__file__).with_name("local_cloud_requirements.txt")
 
-INSTALL_SECONDS = 600.0
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 """Saving a large state takes a while."""
@@ -118,7 +115,7 @@ class LocalCloud:
             UserError: it cannot be installed or started, or what it holds does not fit.
         """
         self.install()
-        with _lock(self.directory / "cloud.lock"):
+        with own_venv.lock(self.directory / "cloud.lock"):
             if fresh:
                 self._end(save=False)
                 shutil.rmtree(self.directory / "state", ignore_errors=True)
@@ -139,7 +136,7 @@ class LocalCloud:
         """Stop it, its state saved first unless `save` is False; whether it ran."""
         if not self.directory.is_dir():
             return False
-        with _lock(self.directory / "cloud.lock"):
+        with own_venv.lock(self.directory / "cloud.lock"):
             return self._end(save=save)
 
     def status(self) -> Status:
@@ -174,31 +171,7 @@ class LocalCloud:
         Raises:
             UserError: pip could not install it.
         """
-        wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
-        stamp = self.venv / "installed"
-        self.venv.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(self.venv.with_name(self.venv.name + ".lock")):
-            if stamp.is_file() and stamp.read_text() == wanted:
-                return
-            self._progress("Installing the local cloud (first start only)")
-            if self.venv.exists() and not (self.venv / "pyvenv.cfg").is_file():
-                raise UserError(f"{self.venv} is in the way: it is not a virtual environment")
-            shutil.rmtree(self.venv, ignore_errors=True)
-            log = self.venv.with_name(self.venv.name + ".log")
-            pip = [
-                str(self.venv / "bin" / "python"),
-                "-m",
-                "pip",
-                "--disable-pip-version-check",
-                "--no-input",
-            ]
-            with log.open("wb") as out:
-                for command in (
-                    [sys.executable, "-m", "venv", str(self.venv)],
-                    [*pip, "install", "--requirement", str(REQUIREMENTS)],
-                ):
-                    _run(command, out, log)
-            stamp.write_text(wanted)
+        own_venv.install(self.venv, REQUIREMENTS, "the local cloud", self._progress)
 
     def _launch(self) -> None:
         _require_free(self.port)
@@ -251,7 +224,7 @@ class LocalCloud:
         while not _healthy(self.port):
             if not self._alive(pid):
                 raise UserError(
-                    f"the local cloud ended as it started: {_last_line(self.log)} (see {self.log})"
+                    f"the local cloud ended as it started: {own_venv.last_line(self.log)} (see {self.log})"
                 )
             if time.monotonic() > deadline:
                 raise UserError(
@@ -326,6 +299,8 @@ def deploy(settings: Settings, shards: int | None = None) -> None:
         "ProvidersTableName": settings.tables.providers,
         "DeadLettersTableName": settings.tables.dead_letters,
         "DeadLetterBucketName": settings.tables.dead_letter_bucket,
+        # The local cloud refuses the whole template for a resource that it does not have, of AWS Backup.
+        "Backups": "disabled" if settings.aws.endpoint_url is not None else "enabled",
     }
     if shards is not None:
         values["ShardCount"] = str(shards)
@@ -563,30 +538,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
             os.kill(pid, number)
     except ProcessLookupError:
         pass
-
-
-def _run(command: list[str], out: Any, log: Path) -> None:
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=INSTALL_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"installing the local cloud took longer than {INSTALL_SECONDS:.0f} s; see {log}"
-        ) from None
-    if done.returncode:
-        raise UserError(f"the local cloud cannot be installed: {_last_line(log)} (see {log})")
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
-    return lines[-1].strip() if lines else "it said nothing"
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process at a time; a lock goes with its process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -8,9 +8,10 @@ DynamoDB anywhere (a contract test holds both to the same behaviour).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from processors.values import value
 
 Value = str | int | None
 Row = dict[str, Value]
@@ -31,7 +32,7 @@ class Table(Enum):
         self.version = version
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Put:
     """A row replaced whole, if the row there is the one that was read.
 

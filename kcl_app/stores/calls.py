@@ -1,6 +1,6 @@
 """Calls of DynamoDB: a signed request out, the parsed answer back, errors as botocore raises them.
 
-botocore resolves and renews the credentials, knows the endpoint, signs, and makes the connections where a proxy is set.
+botocore resolves and renews the credentials, knows the endpoint, and makes the connections where a proxy is set.
 Its machinery round a call is left out: validation, serialising and parsing by the service's model, hooks and endpoint
 rules cost more than all else that a batch does. So nothing mends a clock that is wrong: DynamoDB refuses the signature.
 """
@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     ChecksumError,
@@ -27,10 +26,12 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NotConnectedError
 from botocore.httpsession import URLLib3Session, get_cert_path
 from botocore.utils import get_environ_proxies
+from pydantic_core import from_json
 
 from kcl_app import backoff
 
 from .connections import Answer, Connections, Place, Poster
+from .signing import Signer
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -86,8 +87,7 @@ class DynamoDBCalls(Calls):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._poster = poster
-        self._url = place.url
-        self._region = region
+        self._signer = Signer(SERVICE, region, place, CONTENT_TYPE)
         self._credentials = credentials
         self._user_agent = user_agent
         self._sleep = sleep
@@ -109,7 +109,7 @@ class DynamoDBCalls(Calls):
         if answer.status >= 300:
             raise _error(operation, answer)
         try:
-            return json.loads(answer.body)
+            return from_json(answer.body)
         except ValueError as error:
             raise HTTPClientError(error=ValueError("the answer is not JSON")) from error
 
@@ -125,14 +125,9 @@ class DynamoDBCalls(Calls):
             raise CredentialRetrievalError(
                 provider=credentials.method, error_msg="a key or token has a line break in it"
             )
-        headers = {
-            "Content-Type": CONTENT_TYPE,
-            "X-Amz-Target": f"{TARGET}.{operation}",
-            "User-Agent": self._user_agent,
-        }
-        request = AWSRequest("POST", self._url, headers, body)
-        SigV4Auth(who, SERVICE, self._region).add_auth(request)
-        return dict(request.headers.items())
+        headers = self._signer.headers(who, f"{TARGET}.{operation}", body)
+        headers["User-Agent"] = self._user_agent
+        return headers
 
 
 def _error(operation: str, answer: Answer) -> ClientError:

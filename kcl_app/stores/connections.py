@@ -1,4 +1,7 @@
-"""HTTP to one service over connections that are kept open, by the standard library's client.
+"""HTTP to one service over connections that are kept open.
+
+The standard library's client opens them. What is said over them is read here: its way through a mail's parser takes
+longer than all else that a call of DynamoDB needs.
 
 What may go wrong is raised as botocore raises it: by that `kcl_app.stores.recovery` tells whether a call never left or
 its answer was lost.
@@ -10,9 +13,17 @@ import select
 import socket
 import ssl
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
+from http.client import (
+    BadStatusLine,
+    HTTPConnection,
+    HTTPException,
+    HTTPSConnection,
+    IncompleteRead,
+    LineTooLong,
+    RemoteDisconnected,
+)
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -68,6 +79,11 @@ class Place:
     port: int
     path: str
 
+    def host_header(self) -> str:
+        """The place's name as `Host` has it, and as it is signed."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
     @classmethod
     def of(cls, url: str) -> Place:
         """The place that a URL names.
@@ -109,21 +125,22 @@ class Connections(Poster):
         self._read_seconds = read_seconds
         self._trust = trust
         self._keep = keep
-        self._idle: list[HTTPConnection] = []
+        self._start = (
+            f"POST {place.path} HTTP/1.1\r\nHost: {place.host_header()}\r\nAccept-Encoding: identity\r\n"
+        )
+        self._idle: list[_Open] = []
         weakref.finalize(self, _close_all, self._idle)
 
     def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        connection: HTTPConnection | None = self._one()
+        connection: _Open | None = self._one()
         assert connection is not None
         url = self._place.url
         try:
-            connection.request("POST", self._place.path, body, dict(headers))
-            response = connection.getresponse()
-            answer = Answer(
-                response.status,
-                {name.lower(): value for name, value in response.getheaders()},
-                response.read(),
+            head = [self._start, *[f"{name}: {value}\r\n" for name, value in headers.items()]]
+            connection.sock.sendall(
+                f"{''.join(head)}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
             )
+            answer, stays = connection.read()
         except TimeoutError as error:
             raise ReadTimeoutError(endpoint_url=url, error=error) from error
         except ssl.SSLError as error:
@@ -133,7 +150,7 @@ class Connections(Poster):
         except (HTTPException, ValueError) as error:
             raise HTTPClientError(error=error) from error
         else:
-            if connection.sock is not None and len(self._idle) < self._keep:
+            if stays and len(self._idle) < self._keep:
                 self._idle.append(connection)
                 connection = None
             return answer
@@ -146,18 +163,18 @@ class Connections(Poster):
         while self._idle:
             self._idle.pop().close()
 
-    def _one(self) -> HTTPConnection:
+    def _one(self) -> _Open:
         """An open connection; the one used last if it is still good, so that those not needed grow old."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 return self._connect()
-            if _is_quiet(connection):
+            if connection.is_quiet():
                 return connection
             connection.close()
 
-    def _connect(self) -> HTTPConnection:
+    def _connect(self) -> _Open:
         place, seconds = self._place, self._connect_seconds
         made: HTTPConnection
         if place.secure:
@@ -167,7 +184,7 @@ class Connections(Poster):
         try:
             made.connect()
             made.sock.settimeout(self._read_seconds)
-            return made
+            return _Open(made)
         except BaseException as error:
             made.close()
             if isinstance(error, TimeoutError):
@@ -179,16 +196,101 @@ class Connections(Poster):
             raise
 
 
-def _is_quiet(connection: HTTPConnection) -> bool:
-    """Whether the server has neither hung up nor said anything that was not asked for."""
-    opened: socket.socket | None = connection.sock
-    if opened is None:
-        return False
-    poll = select.poll()
-    poll.register(opened, select.POLLIN)
-    return not poll.poll(0)
+MAX_LINE = 65_536
+MAX_HEADERS = 100
 
 
-def _close_all(connections: list[HTTPConnection]) -> None:
+class _Open:
+    """An open connection.
+
+    Args:
+        made: by the standard library's client.
+    """
+
+    def __init__(self, made: HTTPConnection) -> None:
+        self._made = made
+        self.sock: socket.socket = made.sock
+        self._file = self.sock.makefile("rb")
+
+    def close(self) -> None:
+        """Hang up."""
+        self._file.close()
+        self._made.close()
+
+    def is_quiet(self) -> bool:
+        """Whether the server has neither hung up nor said anything that was not asked for."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return not poll.poll(0)
+
+    def read(self) -> tuple[Answer, bool]:
+        """An answer, and whether another one may follow on this connection (RFC 9112).
+
+        Raises:
+            OSError: the connection broke; a TimeoutError: nothing came.
+            HTTPException: it broke off, or is none.
+            ValueError: likewise.
+        """
+        status = 100
+        while 100 <= status < 200:  # these only announce the answer
+            version, status = self._status()
+            headers = self._headers()
+        stays = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return Answer(status, headers, b"".join(self._chunks())), stays
+        if (length := headers.get("content-length")) is not None:
+            return Answer(status, headers, self._exactly(_number(length, 10))), stays
+        if status in (204, 304):
+            return Answer(status, headers, b""), stays
+        return Answer(status, headers, self._file.read()), False
+
+    def _status(self) -> tuple[str, int]:
+        line = self._line()
+        if not line:
+            raise RemoteDisconnected("the server hung up instead of answering")
+        version, _, rest = line.partition(" ")
+        if version not in ("HTTP/1.0", "HTTP/1.1"):
+            raise BadStatusLine(version[:20])
+        return version, _number(rest.strip().partition(" ")[0], 10)
+
+    def _headers(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for _ in range(MAX_HEADERS + 1):
+            line = self._line()
+            if line in ("\r\n", "\n"):
+                return found
+            name, colon, value = line.partition(":")
+            if not colon or not line.endswith("\n"):
+                raise HTTPException("a header that is none, or is cut off")
+            found[name.strip().lower()] = value.strip()
+        raise HTTPException(f"more than {MAX_HEADERS} headers")
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := _number(self._line().partition(";")[0].strip(), 16):
+            yield self._exactly(size)
+            self._line()
+        self._headers()  # trailers tell us nothing
+
+    def _line(self) -> str:
+        line = self._file.readline(MAX_LINE + 1)
+        if len(line) > MAX_LINE:
+            raise LineTooLong("an answer's line")
+        return line.decode("latin-1")
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if len(data) < size:
+            raise IncompleteRead(data, size - len(data))
+        return data
+
+
+def _number(text: str, base: int) -> int:
+    """A number without a sign, blanks or underscores, which Python's `int` would take."""
+    if not text.isascii() or not text.isalnum():
+        raise ValueError("not a number")
+    return int(text, base)
+
+
+def _close_all(connections: list[_Open]) -> None:
     for connection in connections:
         connection.close()

@@ -18,6 +18,7 @@ from processors.keys import ItemKey, ProviderKey, decode_part
 from processors.revisions import Revision
 from processors.times import moment, utc_text
 from processors.upserts import Copy, Owner
+from processors.values import value
 
 from .base import Key, Row
 
@@ -158,7 +159,7 @@ def read_owner(row: Row, key: ItemKey) -> Owner:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Document:
     """The document of one provider-day in `available-spans`.
 

@@ -119,7 +119,7 @@ class FakeDaemon:
         return json.dumps({**made_up, **event}).encode()
 
     def _only_plugin(self) -> str:
-        names = [name for name in self._registry.plugins if name not in ("standard", "fhir_r4")]
+        names = [name for name in self._registry.plugins if name not in ("standard", "fhir_r4", "hl7v2")]
         return names[0] if len(names) == 1 else "standard"
 
     def send(self, *events: Mapping[str, Any] | bytes | str) -> None:

@@ -25,7 +25,7 @@ class _SlippingCalendar(Calendar):
         super().__init__(items)
         self._slips: Callable[[], bool] | None = slips
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Item, name: tuple[str, str] | None = None) -> None:
         """Add an item or replace it.
 
         Raises:
@@ -34,7 +34,7 @@ class _SlippingCalendar(Calendar):
         slips = getattr(self, "_slips", None)  # there is none while it is filled
         if slips is not None and slips():
             raise RuntimeError("a fault of ours")
-        super().put(item)
+        super().put(item, name)
 
 
 def let_slip(providers: Providers, slips: Callable[[], bool]) -> None:

@@ -44,8 +44,8 @@ def commands() -> list[tuple[str, ...]]:
 
 
 COMMANDS = commands()
-GROUPS = ((), ("local",), ("dead-letters",), ("patterns",))
-WITHOUT_SETTINGS = (("patterns", "test"),)
+GROUPS = ((), ("local",), ("dead-letters",), ("patterns",), ("plugins",))
+WITHOUT_SETTINGS = (("patterns", "test"), ("plugins", "new"))
 
 
 def test_the_commands_are_those_promised() -> None:
@@ -62,6 +62,7 @@ def test_the_commands_are_those_promised() -> None:
     }
     assert promised <= {path[0] for path in COMMANDS if path}
     assert {("local", "start"), ("local", "stop"), ("local", "status")} <= set(COMMANDS)
+    assert {("plugins", name) for name in ("new", "list", "show", "check")} <= set(COMMANDS)
     assert {("dead-letters", name) for name in ("list", "show", "redrive", "drop")} <= set(COMMANDS)
 
 
@@ -104,10 +105,13 @@ WITH_SETTINGS: list[tuple[str, ...]] = [
     ("simulate", "--events", "1"),
     ("worker",),
     ("local", "status"),
+    ("plugins", "list"),
+    ("plugins", "show", "standard"),
+    ("plugins", "check", "standard"),
 ]
 
 
-@pytest.mark.parametrize("command", WITH_SETTINGS, ids=lambda command: command[0])
+@pytest.mark.parametrize("command", WITH_SETTINGS, ids=lambda command: " ".join(command[:2]))
 def test_settings_that_are_wrong_are_one_line_and_status_2(command: tuple[str, ...], tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text("[stream]\nnmae = 'x'\n")
@@ -121,7 +125,7 @@ def test_settings_that_are_wrong_are_one_line_and_status_2(command: tuple[str, .
     assert (done.status, done.line()) == (2, f"kcl-app: cannot read {gone}: No such file or directory")
 
 
-@pytest.mark.parametrize("command", WITH_SETTINGS, ids=lambda command: command[0])
+@pytest.mark.parametrize("command", WITH_SETTINGS, ids=lambda command: " ".join(command[:2]))
 def test_an_unknown_variable_is_one_line_and_status_2(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

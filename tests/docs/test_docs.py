@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 from command_line import event, lines, run
+from pages import Block, blocks, prose
 
 from emr_plugins.api import EmrPlugin, Event, Item, Span, StandardEnginePlugin
 from emr_plugins.host import PluginHost, Tenant
@@ -28,38 +28,15 @@ from processors.revisions import Revision
 
 DOCS = sorted((PROJECT_ROOT / "docs").rglob("*.md"))
 README = PROJECT_ROOT / "README.md"
-PAGES = [*([README] if README.is_file() else []), *DOCS]
+EXAMPLE_PAGES = sorted((PROJECT_ROOT / "examples").glob("*/README.md"))
+PAGES = [*([README] if README.is_file() else []), *DOCS, *EXAMPLE_PAGES]
 FORMATS = PROJECT_ROOT / "docs" / "event-formats.md"
-PLUGINS = PROJECT_ROOT / "docs" / "plugins.md"
+TUTORIAL = PROJECT_ROOT / "docs" / "plugins.md"
+PLUGINS = PROJECT_ROOT / "docs" / "plugin-reference.md"
 
 
 def named(path: Path) -> str:
     return path.relative_to(PROJECT_ROOT).as_posix()
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: the words behind the fence, its text, and the line it starts on."""
-
-    words: tuple[str, ...]
-    text: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{' '.join(self.words)} (line {self.line})"
-
-
-def blocks(page: Path) -> list[Block]:
-    found = []
-    text = page.read_text(encoding="utf-8")
-    for match in re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        found.append(Block(tuple(match[1].split()), match[2], text.count("\n", 0, match.start()) + 1))
-    return found
-
-
-def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 # Examples of event-formats.md -----------------------------------------------------------------------------------------
@@ -81,7 +58,7 @@ def accepted(*events: Any) -> list[dict[str, Any]]:
 
 def test_every_example_says_what_it_is() -> None:
     known = {("json", "event"), ("json", "data"), ("json", "fhir_r4"), ("json", "reject"), ("json", "detail"),
-             ("ndjson", "events"), ("ndjson", "output")}  # fmt: skip
+             ("ndjson", "events"), ("ndjson", "output"), ("ndjson", "hl7v2"), ("ndjson", "hl7v2-output")}  # fmt: skip
     assert {block.words[:2] for block in EXAMPLES} == known
 
 
@@ -134,6 +111,58 @@ def test_the_answer_shown_is_what_the_events_before_it_give() -> None:
     done = run("try", "-", *command[1].split(), stdin=events.text)
     assert (done.status, done.err) == (0, "")
     assert done.documents() == [json.loads(line) for line in output.text.splitlines()]
+
+
+def test_the_hl7_v2_message_shown_is_an_appointment_of_those_it_names() -> None:
+    (block,) = [block for block in blocks(FORMATS) if block.words == ("hl7v2",)]
+    accepted(event("SIU^S12", block.text, emr="hl7v2"))
+    (change,) = PluginHost(discover(), lambda name: Tenant("UTC", {})).decode(
+        Event.model_validate(event("SIU^S12", block.text, emr="hl7v2"))
+    )
+    assert (change.id, change.providers) == ("SCHED/NORTH/f-4711/", ("d1", "d2"))
+
+
+def test_the_answer_to_hl7_v2_beside_working_hours_is_the_one_shown() -> None:
+    (events,), (output,) = of("ndjson", "hl7v2"), of("ndjson", "hl7v2-output")
+    done = run("try", "-", "--json", "--today", "2026-03-09", "--horizon", "1", stdin=events.text)
+    assert (done.status, done.err) == (0, "")
+    assert done.documents() == [json.loads(line) for line in output.text.splitlines()]
+
+
+def test_the_tables_of_hl7_v2_are_those_of_the_code() -> None:
+    from emr_plugins.hl7v2 import Hl7V2Settings
+    from emr_plugins.hl7v2.tables import STATUSES, TRIGGERS, UNITS, status_key
+
+    text = section(FORMATS, "HL7 v2")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
+    ]
+    by_status = {
+        row[1]: re.findall(r"`([^`]+)`", row[0]) for row in rows if row[0][:1] == "`" and len(row) == 2
+    }
+    shown = {status_key(code): status.strip("`") for status, codes in by_status.items() for code in codes}
+    assert len(shown) == 11
+    assert shown.items() <= STATUSES.items()
+    triggers = {
+        one: row[1].strip("`") for row in rows for one in row[0].split(", ") if re.fullmatch(r"S\d\d", one)
+    }
+    assert {one: status for one, status in triggers.items() if one not in ("S23", "S24")} == TRIGGERS
+    units = {
+        name: seconds
+        for unit, seconds in {
+            "seconds": 1,
+            "minutes": 60,
+            "hours": 3600,
+            "days": 86_400,
+            "weeks": 604_800,
+        }.items()
+        for row in rows
+        if row[0] == unit
+        for name in re.findall(r"`([^`]+)`", row[1])
+    }
+    assert units == UNITS
+    settings = [row[0].strip("`") for row in rows if len(row) == 3 and row[0][:1] == "`"]
+    assert settings == list(Hl7V2Settings.model_fields)
 
 
 def test_each_type_and_each_fhir_resource_has_an_example() -> None:
@@ -235,7 +264,7 @@ def test_every_setting_is_described() -> None:
             assert field.description
 
 
-# plugins.md -----------------------------------------------------------------------------------------------------------
+# plugin-reference.md --------------------------------------------------------------------------------------------------
 
 
 def plugin_of_the_page() -> EmrPlugin:
@@ -358,8 +387,14 @@ def test_relative_links_resolve(page: Path) -> None:
             assert anchor in anchors(file), target
 
 
+def of_a_new_plugin(path: str) -> bool:
+    """Whether a package that `kcl-app plugins new acme` makes has it, which the tutorial works in."""
+    (package,) = (PROJECT_ROOT / "kcl_app" / "cli" / "plugins" / "template").glob("{{*}}")
+    return (package / path.replace(".py", ".{{cookiecutter.py}}")).exists()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_files_named_on_the_page_exist(page: Path) -> None:
-    folders = "kcl_app|processors|emr_plugins|config|deploy|scripts|tests|docs"
+    folders = "kcl_app|processors|emr_plugins|config|deploy|scripts|tests|docs|examples"
     for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", prose(page)):
-        assert (PROJECT_ROOT / path).exists(), path
+        assert (PROJECT_ROOT / path).exists() or (page == TUTORIAL and of_a_new_plugin(path)), path

@@ -42,7 +42,7 @@ KILLER = "killer"
 def fragile(store: Store, *, in_spans: bool = False, heard: Heard | None = None) -> BatchEngine:
     """An engine whose process ends on one event: where it is decoded, or where its days are computed."""
     made = engine(store, observer=heard)
-    decode, spans = made.host.decode, made.host.spans
+    decode, spans = made.host.decode, made.host.spans_of_days
 
     def deadly_decode(event: Event) -> tuple[ItemChange, ...]:
         if event.id == KILLER:
@@ -55,7 +55,7 @@ def fragile(store: Store, *, in_spans: bool = False, heard: Heard | None = None)
         return spans(provider, *arguments)  # type: ignore[arg-type]
 
     if in_spans:
-        made.host.spans = deadly_spans  # type: ignore[method-assign, assignment]
+        made.host.spans_of_days = deadly_spans  # type: ignore[method-assign, assignment]
     else:
         made.host.decode = deadly_decode  # type: ignore[method-assign]
     return made

@@ -99,7 +99,7 @@ def test_the_base_install_says_what_is_missing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "kcl-app: typer is not installed; install the command's parts with "
-        "pip install 'scheduling-kcl-app[worker]'\n"
+        "pip install 'scheduling-kcl-app[worker]', or [plugins] to write a plugin\n"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -104,31 +104,6 @@ def planted(node: Any) -> Any:
         grown["contained"] = [PATIENT]
         grown["identifier"] = [{"system": "urn:mrn", "value": MRN, "type": {"text": NAME}}]
     return grown
-
-
-Path = tuple[str | int, ...]
-
-
-def paths(node: Any, here: Path = ()) -> Iterator[Path]:
-    """Every place in a message, the message itself left out."""
-    children: Iterable[tuple[str | int, Any]] = ()
-    if isinstance(node, dict):
-        children = node.items()
-    elif isinstance(node, list):
-        children = enumerate(node)
-    for key, child in children:
-        yield (*here, key)
-        yield from paths(child, (*here, key))
-
-
-def replaced(node: Any, path: Path, value: Any) -> Any:
-    """A copy of a message with another value at one place."""
-    if not path:
-        return value
-    first, rest = path[0], path[1:]
-    if isinstance(node, dict):
-        return {key: replaced(child, rest, value) if key == first else child for key, child in node.items()}
-    return [replaced(child, rest, value) if at == first else child for at, child in enumerate(node)]
 
 
 WRONG: tuple[Any, ...] = (

@@ -5,13 +5,14 @@
         structlog tzdata
     PYTHONPATH=tests/security:tests:. /tmp/fuzz/bin/python tests/security/fuzz_with_coverage.py TARGET SECONDS [FOLDER]
 
-TARGET is `envelope`, `message` or `text`. FOLDER keeps what was found interesting, for the next time. The status is 0
-after SECONDS; at the first input for which something does not hold there is a traceback and a file `crash-…`: make
-that a test of `test_fuzz.py`.
+TARGET is `envelope`, `message`, `text` or `hl7v2`. FOLDER keeps what was found interesting, for the next time. The
+status is 0 after SECONDS; at the first input for which something does not hold there is a traceback and a file
+`crash-…`: make that a test of `test_fuzz.py`.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from pathlib import Path
@@ -44,7 +45,12 @@ def text_of(data: bytes) -> None:
     check_decoding(envelope("fhir", "fhir_r4", data.decode("utf-8", "replace")))
 
 
-TARGETS = {"envelope": envelope_of, "message": message_of, "text": text_of}
+def hl7v2_of(data: bytes) -> None:
+    """The bytes are an HL7 v2 message, in the character set that it names."""
+    check_decoding(envelope("SIU", "hl7v2", None, data_base64=base64.b64encode(data).decode()))
+
+
+TARGETS = {"envelope": envelope_of, "message": message_of, "text": text_of, "hl7v2": hl7v2_of}
 
 
 def main(target: str, seconds: str, folder: str | None = None) -> None:
@@ -55,6 +61,8 @@ def main(target: str, seconds: str, folder: str | None = None) -> None:
         corpus.mkdir(parents=True, exist_ok=True)
         for number, (type_, emr, good) in enumerate(SEEDS):
             whole = json.dumps(good).encode() if target == "text" else envelope(type_, emr, good)
+            if target == "hl7v2" and isinstance(good, str):
+                whole = good.encode()
             (corpus / f"seed-{number}").write_bytes(whole)
         places = [folder]
     arguments = [f"-max_total_time={seconds}", "-max_len=20000", "-timeout=5", "-rss_limit_mb=1024"]

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from canaries import paths, replaced
 from fhir_examples import FOLDER, example
 from pipeline_in_memory import ENVELOPE, HORIZON_DAYS, TODAY, Pipeline, host, records
+from siu_messages import DIALECTS
 from test_patient_data import STANDARD
 
+from emr_plugins.testing.mutants import paths, replaced
 from kcl_app.engine.clean_pass import CleanPass
 from kcl_app.stores.base import Table
 from processors.availability import spans_of_day
@@ -46,7 +47,7 @@ ODD: tuple[Any, ...] = (
 
 
 def seeds() -> list[tuple[str, str, Any]]:
-    """Event type, emr and data of good messages: HL7's examples, the standard format, and Bundles of both."""
+    """Event type, emr and data of good messages: HL7's examples, Bundles of them, HL7 v2, the standard format."""
     names = [
         p.stem
         for kind in ("Appointment", "Slot", "Schedule", "PractitionerRole")
@@ -58,6 +59,7 @@ def seeds() -> list[tuple[str, str, Any]]:
     deleted = {"request": {"method": "DELETE", "url": "Slot/example"}}
     found.append(("fhir", "fhir_r4", {"resourceType": "Bundle", "entry": [*entries, deleted]}))
     found.append(("fhir.deleted", "fhir_r4", resources[0]))
+    found += [("SIU^S12", "hl7v2", dialect.text) for dialect in DIALECTS.values()]
     found += [(kind, "standard", data) for kind, data in STANDARD.items()]
     found += [(kind, "fhir_r4", data) for kind, data in STANDARD.items()]
     return found

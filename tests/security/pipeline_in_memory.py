@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from emr_plugins.api import EmrPlugin
 from emr_plugins.fhir_r4 import FhirR4Plugin
+from emr_plugins.hl7v2 import Hl7V2Plugin
 from emr_plugins.host import PluginHost, Tenant
 from emr_plugins.registry import Registry
 from emr_plugins.standard import StandardPlugin
@@ -33,7 +34,7 @@ ENVELOPE: dict[str, Any] = {
 def host(*plugins: EmrPlugin, settings: dict[str, dict[str, Any]] | None = None) -> PluginHost:
     """The built-in plugins and others, for every tenant."""
     registry = Registry()
-    for plugin in (StandardPlugin(), FhirR4Plugin(), *plugins):
+    for plugin in (StandardPlugin(), FhirR4Plugin(), Hl7V2Plugin(), *plugins):
         registry.add(plugin, "tests", "1")
     assert not registry.refused
     tenant = Tenant("America/New_York", settings or {})

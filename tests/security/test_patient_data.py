@@ -21,16 +21,15 @@ from canaries import (
     WRONG,
     everything_stored,
     found_in,
-    paths,
     planted,
     raw_records,
-    replaced,
 )
 from fhir_examples import FOLDER, example
 from leaky import LeakyPlugin
 from pipeline_in_memory import ENVELOPE, Pipeline, host
 from pydantic import BaseModel, ConfigDict
 
+from emr_plugins.testing.mutants import paths, replaced
 from kcl_app import logs
 from kcl_app.engine.upserting import Upserted
 from kcl_app.settings import LogSettings
@@ -183,7 +182,7 @@ def test_envelopes_with_patients_in_every_attribute_leave_no_trace(logged: Calla
     assert found_in(logged()) == []
 
 
-def test_hl7_v2_text_for_a_plugin_that_is_not_there_is_kept_in_the_raw_record_alone(
+def test_hl7_v2_text_that_no_plugin_understands_is_kept_in_the_raw_record_alone(
     logged: Callable[[], str],
 ) -> None:
     import base64
@@ -191,6 +190,8 @@ def test_hl7_v2_text_for_a_plugin_that_is_not_there_is_kept_in_the_raw_record_al
     pipeline = Pipeline(host())
     encoded = base64.b64encode(HL7.encode()).decode()
     sent = [
+        envelope("SIU^S12", HL7, "not_there"),
+        envelope("SIU^S12", None, "not_there", data_base64=encoded),
         envelope("SIU^S12", HL7, "hl7v2"),
         envelope("SIU^S12", None, "hl7v2", data_base64=encoded),
         envelope("slot", HL7),
@@ -199,7 +200,7 @@ def test_hl7_v2_text_for_a_plugin_that_is_not_there_is_kept_in_the_raw_record_al
         envelope("fhir", None, "fhir_r4", data_base64=encoded),
     ]
     result = pipeline.run(sent)
-    assert result.rejects == {"unknown_emr": 2, "invalid_data": 4}
+    assert result.rejects == {"unknown_emr": 2, "invalid_data": 6}
     assert_clean(pipeline, logged())
     assert len(found_in(raw_records(pipeline.store))) > 3
 

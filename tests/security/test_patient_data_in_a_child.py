@@ -17,6 +17,7 @@ import structlog
 from canaries import CANARIES, SECRET, found_in, planted
 from fhir_examples import example
 from pipeline_in_memory import ENVELOPE
+from test_hl7v2_hostile import SIU
 from test_patient_data import HL7, QUIET_LEAKS, STANDARD, envelope
 
 from kcl_app import logs
@@ -37,6 +38,10 @@ def sent() -> list[bytes]:
     ]
     found += [envelope(kind, planted(data)) for kind, data in STANDARD.items()]
     found += [envelope("slot", CANARIES[0]), envelope("SIU^S12", HL7, "hl7v2"), HL7.encode()]
+    found += [
+        envelope("SIU^S12", text, "hl7v2", id=f"h-{n}")
+        for n, text in enumerate((SIU, SIU.replace("S12", "S23")))
+    ]
     found += [json.dumps({**ENVELOPE, "time": CANARIES[1], CANARIES[0]: 1}).encode()]
     found += [
         envelope(leak, text, "leaky", id=f"e-{number}")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline_in_memory import ENVELOPE, Pipeline, host
+from siu_messages import aip, booking, message, sch, tq1
 
 MOST = 512 * 1024
 """Bytes of one record."""
@@ -72,6 +73,24 @@ CASES: dict[str, bytes] = {
     ).encode(),
     "json in a text": _event("fhir", '{"a":' * 40_000, "fhir_r4"),
     "json in a text, deep": _event("fhir", '{"resourceType":"Slot","x":' + "[" * 150 + "]" * 150 + "}", "fhir_r4"),
+    **{
+        f"hl7v2, {name}": _event("SIU^S12", text, "hl7v2")
+        for name, text in {
+            "repetitions of SCH-11": message(sch({11: "^^^~^^~" * 35_000, 9: "30"}), aip()),
+            "times in SCH-11": message(sch({11: "^^^20260309093000~" * 12_000, 9: "30"}), aip()),
+            "providers": message(sch(), tq1(), aip("~".join(map(str, range(36_000))))),
+            "personnel": message(sch(), tq1(), *["AIP|||d"] * 28_000),
+            "services": message(sch(), aip(), *["AIS||||2026030909|1||5"] * 10_000),
+            "timings": message(sch(), *["TQ1|||||||2026030909|2026030910"] * 6_500, aip()),
+            "lines in a note": booking("NTE|1||" + "\n" * 240_000),
+            "lines of segments": booking("\n".join(["NTE"] * 60_000)),
+            "escapes": booking("AIP|1||" + "\\X41\\" * 40_000),
+            "components of an id": message(sch({2: "a^" * 55_000 + "&b" * 55_000}), tq1(), aip()),
+            "components of a status": message(sch({25: "^" * 240_000}), tq1(), aip()),
+            "fields": message("SCH" + "|" * 240_000, tq1(), aip()),
+            "separators": "MSH|" + "^" * 240_000,
+        }.items()
+    },
     "weekly hours": _event("working_hours", _weekly(1000)),
     "weekly hours with times away": _event("working_hours", _weekly(1000, not_available=_away(1000))),
     "hours of a date": _event(

@@ -174,7 +174,7 @@ def test_the_author_of_a_plugin_gets_the_fixture_by_installing_this_package(pack
 
 
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
-    page = (PROJECT_ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    page = (PROJECT_ROOT / "docs" / "plugin-reference.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (plugin,) = [block for block in blocks if "class AcmePlugin" in block]
     (tests,) = [block for block in blocks if "fake_daemon" in block]

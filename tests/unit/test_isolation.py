@@ -232,6 +232,29 @@ def test_one_that_hangs_is_killed_at_its_limit(isolated: PluginHost, do: str) ->
     assert len(isolated.decode(event())) == 1
 
 
+@pytest.mark.parametrize("do", ["exit", "sleep"])
+def test_the_time_of_its_import_is_nobodys_call(acme: EntryPoint, tmp_path: Path, do: str) -> None:
+    """Else one that imports for longer than a call may take would never be there again once it has ended."""
+    (tmp_path / "acme_isolated.py").write_text(PLUGIN + "\ntime.sleep(1.5)\n")
+    host = host_of(discover(found=[acme], isolate={"acme": MEMORY_MB}), TimeLimit(1, lambda: None))
+    for _ in range(2):
+        assert rejected(host, do).reason in ("plugin_failed", "plugin_timeout")
+        assert len(host.decode(event())) == 1
+
+
+def test_one_that_does_not_load_any_more_is_set_aside_with_the_reason(
+    acme: EntryPoint, tmp_path: Path
+) -> None:
+    host = host_of(discover(found=[acme], isolate={"acme": MEMORY_MB}), TimeLimit(2, lambda: None))
+    (tmp_path / "acme_isolated.py").write_text("raise RuntimeError")
+    assert rejected(host, "exit").reason == "plugin_failed"
+    assert rejected(host, "well").detail.startswith(
+        "plugin acme: decode could not be called: it failed to load: "
+    )
+    (tmp_path / "acme_isolated.py").write_text(PLUGIN)
+    assert len(host.decode(event())) == 1
+
+
 def test_spans_that_end_the_process_leave_other_days_alone(isolated: PluginHost) -> None:
     with pytest.raises(Reject) as caught:
         isolated.spans(P1, "UTC", DAY, [item("a"), item("b")])

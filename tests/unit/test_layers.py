@@ -29,6 +29,8 @@ ENVIRONMENT_READERS = {
     "kcl_app/settings.py": "the settings",
     "kcl_app/wiring.py": "hands the environment on to the Java daemon, with its own AWS variables; JAVA_HOME",
     "emr_plugins/isolation/process.py": "hands next to nothing of it on to the process of an isolated plugin",
+    "emr_plugins/testing/elsewhere.py": "hands it on to the process in which the conformance kit asks a plugin again",
+    "emr_plugins/testing/watching.py": "knows its methods by sight, to see who asks it",
     "kcl_app/local/demo.py": "hands it on to the worker that it starts",
     "kcl_app/local/local_cloud.py": "hands it on to the local cloud, without credentials of anyone",
 }
@@ -79,9 +81,16 @@ MAY_BESIDES = {
     "emr_plugins/time_limit.py": {"threading", "time"},
     "emr_plugins/isolation/process.py": {"os", "subprocess"},
     "emr_plugins/isolation/__main__.py": {"os"},
+    "emr_plugins/testing/computing.py": {"random"},
+    "emr_plugins/testing/elsewhere.py": {"os", "subprocess"},
+    "emr_plugins/testing/incremental.py": {"random"},
+    "emr_plugins/testing/mutants.py": {"random"},
+    "emr_plugins/testing/speed.py": {"time"},
+    "emr_plugins/testing/watching.py": {"os", "random"},
 }
 """What ends calls that take too long asks whether it is in the main thread, and lets others' timers run on. Isolated
-plugins have processes."""
+plugins have processes. The conformance kit asks in another process, plays at random from fixed seeds, measures, and
+knows the functions that a plugin must not call."""
 
 
 @pytest.mark.parametrize("path", sources("emr_plugins"), ids=lambda path: path.name)
@@ -92,7 +101,15 @@ def test_plugins_know_the_core_and_nothing_of_the_application(path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "module", ["emr_plugins.api", "emr_plugins.host", "emr_plugins.fhir_r4", "processors"]
+    "module",
+    [
+        "emr_plugins.api",
+        "emr_plugins.host",
+        "emr_plugins.fhir_r4",
+        "emr_plugins.hl7v2",
+        "emr_plugins.testing",
+        "processors",
+    ],
 )
 def test_a_plugin_author_needs_the_light_base_install_alone(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"

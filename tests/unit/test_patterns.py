@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -252,3 +254,46 @@ def test_a_set_tells_names_in_their_order() -> None:
     assert together.matching({"kind": "slow"}) == ["a", "d"]
     with pytest.raises(InvalidPattern):
         PatternSet({"x": {"a": []}})
+
+
+def test_a_set_says_what_its_patterns_say_one_by_one() -> None:
+    chance = random.Random(5)
+    leaves: list[Callable[[], Any]] = [
+        lambda: {"numeric": ["=", chance.randrange(40)]},
+        lambda: {"numeric": [chance.choice(["<", "<=", ">", ">="]), chance.randrange(40)]},
+        lambda: {"numeric": [">=", low := chance.randrange(40), "<", low + chance.randrange(1, 9)]},
+        lambda: {"wildcard": chance.choice(["a*", "*b", "a*b", "*a*", "*", "ab", r"a\**", "b*ab"])},
+        lambda: {chance.choice(["prefix", "suffix"]): chance.choice(["", "a", "ab"])},
+        lambda: {chance.choice(["prefix", "suffix"]): {"equals-ignore-case": chance.choice(["A", "éB"])}},
+        lambda: {"equals-ignore-case": chance.choice(["AB", "É"])},
+        lambda: {"anything-but": ["ab", "b"]},
+        lambda: chance.choice(["ab", "a*b", 7, 7.5, True, None, ""]),
+    ]
+    for _ in range(30):
+        patterns = {
+            name: {
+                field: [chance.choice(leaves)() for _ in range(chance.randrange(1, 3))] for field in fields
+            }
+            for name, fields in enumerate(chance.choices(["x", "y", "xy"], k=60))
+        }
+        together = PatternSet(patterns)
+        for _ in range(60):
+            event: dict[str, Any] = {
+                field: chance.choice(
+                    [
+                        chance.randrange(-1, 50),
+                        chance.random() * 40,
+                        "ab",
+                        "AB",
+                        "bab",
+                        "a*b",
+                        "éb",
+                        "",
+                        True,
+                        [3, "b"],
+                    ]
+                )
+                for field in "xy"
+            }
+            alone = [name for name, one in patterns.items() if EventPattern(one).matches(event)]
+            assert together.matching(event) == alone, (patterns, event)

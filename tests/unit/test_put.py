@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import subprocess
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from siu_messages import aip, booking
 
+from kcl_app import wiring
 from kcl_app.errors import UserError
 from kcl_app.ndjson import Line, read_lines
 from kcl_app.put import (
@@ -363,3 +366,18 @@ def test_the_command_says_in_one_line_that_nothing_listens(
 def test_the_command_says_in_one_line_that_there_is_no_such_file(tmp_path: Path) -> None:
     done = kcl_app("put", str(tmp_path / "none"))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True], ids=["text", "bytes"])
+def test_a_message_of_hl7_v2_is_sent_once_for_each_provider_that_it_names(as_bytes: bool) -> None:
+    names = wiring.providers_of(Settings())
+    text = booking(aip("d2^Roe"), aip("d3", {2: "D"}))
+    data = (
+        {"data": None, "data_base64": base64.b64encode(text.encode()).decode()}
+        if as_bytes
+        else {"data": text}
+    )
+    line = Line(1, json.dumps(event(type="SIU^S12", emr="hl7v2", subject=None, **data)).encode())
+    sent = [read_event(one.data, LIMITS) for one in prepare(line, LIMITS, names, Sequencer(lambda: 7))]
+    assert [(one.subject, one.id) for one in sent] == [("d1", "e1#d1"), ("d2", "e1#d2")]
+    assert [names(one) for one in sent] == [["d1", "d2"]] * 2

@@ -123,7 +123,7 @@ def refused_decode(answer: Any) -> Reject:
 
 def test_the_built_in_plugins_come_through_the_entry_points() -> None:
     registry = discover()
-    assert set(registry.plugins) >= {"standard", "fhir_r4"}
+    assert set(registry.plugins) >= {"standard", "fhir_r4", "hl7v2"}
     assert not registry.refused
     assert registry.plugins["fhir_r4"].distribution == "scheduling-kcl-app"
     assert registry.plugins["fhir_r4"].version
@@ -468,9 +468,9 @@ class Unknown(Body):
         ([change(version=1.0)], "a version that is not an integer"),
         ([change(providers=["p1"])], "providers that are not a tuple"),
         ([change(providers="p1")], "providers that are not a tuple"),
-        ([change(providers=("",))], "a provider id that is not a text"),
+        ([change(providers=("",))], "a provider id that is empty"),
         ([change(providers=(7,))], "a provider id that is not a text"),
-        ([change("")], "an id that is not a text"),
+        ([change("")], "an id that is empty"),
         ([change(None)], "an id that is not a text"),
         ([change(providers=())], "an item of no provider that is not withdrawn"),
         ([change(), change(version=2)], "two changes of one item"),

@@ -8,8 +8,12 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from unittest.mock import patch
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import (
     BotoCoreError,
@@ -25,6 +29,7 @@ from kcl_app.stores.base import Put, Table, Value
 from kcl_app.stores.calls import DynamoDBCalls
 from kcl_app.stores.connections import Answer, Connections, Place, Poster
 from kcl_app.stores.dynamodb_json import batch, statement, to_row, to_value
+from kcl_app.stores.signing import Signer
 
 
 class Sent(Poster):
@@ -192,3 +197,31 @@ def test_silence_and_a_closed_port_are_told_apart() -> None:
             connections.post({}, b"body")
     with pytest.raises(EndpointConnectionError):
         connections.post({}, b"body")
+
+
+@pytest.mark.parametrize("token", [None, "a/token+of=a==role", "two  blanks"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://dynamodb.us-east-1.amazonaws.com",
+        "http://127.0.0.1:4566",
+        "http://localhost:80/",
+        "https://[::1]:8443",
+        "http://gateway/some/ä path",
+    ],
+)
+def test_a_signature_is_the_one_that_botocores_signer_makes(url: str, token: str | None) -> None:
+    """On two days and for two secrets, so that no key of another is taken."""
+    place = Place.of(url)
+    signer = Signer("dynamodb", "eu-west-1", place, "application/x-amz-json-1.0")
+    for now in (1_780_000_000.9, 1_780_086_400.0):
+        for secret in ("secret", "sécret/+"):
+            who = Credentials("AKIDEXAMPLE", secret, token).get_frozen_credentials()
+            for body in (b"{}", '{"é":1}'.encode(), b"x" * 10_000):
+                made = signer.headers(who, "DynamoDB_20120810.Query", body, now)
+                plain = {"Content-Type": made["Content-Type"], "X-Amz-Target": made["X-Amz-Target"]}
+                request = AWSRequest("POST", url, plain, body)
+                at = datetime.fromtimestamp(now, UTC)
+                with patch("botocore.auth.get_current_datetime", lambda at=at: at.replace(tzinfo=None)):
+                    SigV4Auth(who, "dynamodb", "eu-west-1").add_auth(request)
+                assert made == dict(request.headers.items())

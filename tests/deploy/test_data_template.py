@@ -11,6 +11,7 @@ from kcl_app.settings import LocalSettings, StreamSettings, TableSettings
 
 TEMPLATE = read_template(LocalSettings().data_template)
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+KEY = {"GetAtt": "DataKey.Arn"}
 TABLES = {
     "ItemsTable": "items",
     "SpansTable": "spans",
@@ -35,7 +36,7 @@ def test_the_stream_has_the_settings_name_and_keeps_events_seven_days_encrypted(
     assert default_of(stream["ShardCount"]) == 4
     assert default_of(stream["RetentionPeriodHours"]) == 7 * 24
     assert TEMPLATE["Parameters"]["RetentionPeriodHours"]["MinValue"] == 7 * 24
-    assert stream["StreamEncryption"] == {"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"}
+    assert stream["StreamEncryption"] == {"EncryptionType": "KMS", "KeyId": KEY}
 
 
 @pytest.mark.parametrize(("resource", "setting"), TABLES.items())
@@ -54,7 +55,7 @@ def test_tables_have_the_settings_names_string_keys_backups_and_encryption(
     ]
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
+    assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}
 
 
 def test_everything_expires_by_expires_at_but_who_is_known() -> None:
@@ -67,10 +68,14 @@ def test_everything_expires_by_expires_at_but_who_is_known() -> None:
 def test_the_bucket_is_private_encrypted_and_empties_itself_after_thirty_days() -> None:
     bucket = properties("DeadLetterBucket")
     rules = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert rules[0]["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert rules[0]["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert len(bucket["PublicAccessBlockConfiguration"]) == 4
-    assert bucket["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] == 30
+    expiring, markers = bucket["LifecycleConfiguration"]["Rules"]
+    assert expiring["ExpirationInDays"] == 30
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert expiring["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7}, "or nothing would ever go"
+    assert markers["ExpiredObjectDeleteMarker"] is True
     (statement,) = properties("DeadLetterBucketPolicy")["PolicyDocument"]["Statement"]
     assert statement["Effect"] == "Deny"
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
@@ -86,6 +91,32 @@ def test_the_bucket_name_is_unique_on_aws_unless_it_is_given() -> None:
 def test_deleting_the_stack_deletes_no_data() -> None:
     for name, resource in RESOURCES.items():
         assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain"), name
+
+
+def test_the_key_rotates_and_iam_decides_who_uses_it() -> None:
+    key = properties("DataKey")
+    assert key["EnableKeyRotation"] is True
+    (statement,) = key["KeyPolicy"]["Statement"]
+    assert statement["Principal"] == {"AWS": {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+    assert TEMPLATE["Outputs"]["DataKeyArn"] == {"Value": KEY}
+
+
+def test_every_table_but_the_one_with_raw_records_is_backed_up_daily_for_as_long_as_recovery_reaches() -> (
+    None
+):
+    selected = {one["GetAtt"] for one in properties("BackupSelection")["BackupSelection"]["Resources"]}
+    assert selected == {f"{name}.Arn" for name in set(TABLES) - {"DeadLettersTable"}}
+    (rule,) = properties("BackupPlan")["BackupPlan"]["BackupPlanRule"]
+    assert default_of(rule["Lifecycle"]["DeleteAfterDays"]) == 35
+    assert properties("BackupVault")["EncryptionKeyArn"] == KEY
+    backup = {name for name, one in RESOURCES.items() if one.get("Condition") == "BackedUp"}
+    assert backup == {"BackupVault", "BackupPlan", "BackupSelection", "BackupRole"}
+
+
+def test_only_the_local_cloud_is_made_without_backups() -> None:
+    """A resource that it does not have is the one thing of the template that it cannot make."""
+    assert TEMPLATE["Parameters"]["Backups"]["Default"] == "enabled"
+    assert TEMPLATE["Conditions"]["BackedUp"] == {"Equals": [{"Ref": "Backups"}, "enabled"]}
 
 
 def test_names_and_arns_of_everything_are_outputs() -> None:
