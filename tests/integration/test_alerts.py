@@ -205,14 +205,14 @@ def write_rules(folder: Path) -> None:
 
 @pytest.fixture
 def settings(cloud: StartCloud) -> Settings:
-    """Of a local cloud with two shards; the judge looks back twenty seconds, and suspensions are short."""
+    """Of a local cloud with two shards; the judge looks back twenty seconds, and suspensions are quick."""
     return cloud(
         shards=2,
         horizon={"days": 2},
         today="2026-03-09",
         stream={"failover_milliseconds": 3000},
         worker={"judge_seconds": 20},
-        plugins={"suspension_seconds": 2, "longest_suspension_seconds": 4},
+        plugins={"suspend_after_failures": 3, "suspension_seconds": 2, "longest_suspension_seconds": 4},
     )
 
 
