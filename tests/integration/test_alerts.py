@@ -55,6 +55,7 @@ EMPTY_WHEN_ALL_IS_WELL = {
     "Calls into plugins that fail",
     "Failures by outcome",
     "Suspensions that began",
+    "Memory of isolated plugins",
 }
 """Panels of what went wrong, and of tenants that are watched on demand."""
 

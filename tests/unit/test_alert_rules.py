@@ -88,6 +88,16 @@ def test_every_runbook_is_of_an_alert() -> None:
     assert {page.stem for page in RUNBOOKS.glob("*.md")} == {rule["alert"] for rule in alerts()}
 
 
+def test_the_page_on_alerts_has_a_row_for_each_with_its_severity() -> None:
+    text = (PROJECT_ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\w+)\]\(runbooks/(\w+)\.md\) \| (\w+) \|", text, re.MULTILINE)
+    assert all(name == file for name, file, _ in rows)
+    assert len(rows) == len({name for name, _, _ in rows})
+    assert {(name, severity) for name, _, severity in rows} == {
+        (rule["alert"], rule["labels"]["severity"]) for rule in alerts()
+    }
+
+
 def queries_of(page: Path) -> list[str]:
     return re.findall(r"^```promql\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
