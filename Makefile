@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test lint demo clean bench bench-growth bench-memory bench-patterns bench-isolation
+.PHONY: install test lint demo clean bench bench-stages bench-growth bench-memory bench-patterns bench-isolation
 
 install: $(STAMP)
 
@@ -31,6 +31,10 @@ lint: install
 bench: install
 	$(BIN)/python -m benchmarks.run $(if $(LOADS),--loads $(LOADS)) $(if $(SIDES),--sides $(SIDES)) \
 		$(if $(SCALE),--scale $(SCALE)) $(if $(STORE),--store $(STORE)) $(if $(JSON),--json $(JSON)) $(BENCH)
+
+# Where a child's CPU goes. Such as: make bench-stages STAGES="--load trickle --store dynoxide"
+bench-stages: install
+	$(BIN)/python -m benchmarks.stages $(STAGES)
 
 # How the cost of an event, and a child's memory, grow. Such as: make bench-growth JSON=growth.json PNG=growth.png
 bench-growth: install
