@@ -293,10 +293,13 @@ def test_impacts_are_written_as_json_whatever_providers_are_called() -> None:
 def test_packed_impacts_say_what_they_said() -> None:
     impacts, same = Impacts({"p1": ((0, 5),), "p2": None}), Impacts({"p1": ((0, 5),), "p2": None})
     impacts.pack()
-    assert impacts == same and bool(impacts) and impacts.providers() == ["p1", "p2"]
+    assert impacts == same
+    assert bool(impacts)
+    assert impacts.providers() == ["p1", "p2"]
     impacts.pack()
     impacts.add("p1", [(3, 8)])
     assert Impacts.decode(impacts.encode()) == Impacts({"p1": ((0, 8),), "p2": None})
     nothing = Impacts()
     nothing.pack()
-    assert not nothing and nothing.encode() == ""
+    assert not nothing
+    assert nothing.encode() == ""
