@@ -109,10 +109,16 @@ def gone(processes: list[psutil.Process], seconds: float) -> bool:
     return not left
 
 
+def judged(one: PipelineWorker) -> dict[str, int]:
+    """How many shards are in which state, as the worker's judge says."""
+    found = [labels["state"] for labels, value in one.samples().all("scheduling_shard_state") if value == 1]
+    return {state: found.count(state) for state in sorted(set(found))}
+
+
 def test_a_worker_starts_tells_how_it_is_and_hands_over_on_sigterm(
     cloud: StartCloud, worker: StartWorker, tmp_path: Path
 ) -> None:
-    settings = cloud(shards=2)
+    settings = cloud(shards=2, worker={"judge_seconds": 10})
     one = worker(settings, COUNTING)
     wait_until("answering", lambda: one.get("healthz")[0] == 200, [one], READY_SECONDS)
     assert one.get("readyz")[0] == 503
@@ -135,6 +141,30 @@ def test_a_worker_starts_tells_how_it_is_and_hands_over_on_sigterm(
     assert re.search(r'^scheduling_build_info\{kcl_version="3\.', shown, re.M)
     assert re.search(r'^scheduling_process_resident_memory_bytes\{process="jvm"\} \d', shown, re.M)
     assert "pid=" not in shown
+
+    frozen = child_of(one)[0]
+    wait_until("judged", lambda: judged(one) == {"ok": 2}, [one], 60)
+    frozen.suspend()
+    wait_until("seen as stopped", lambda: judged(one) == {"ok": 1, "stopped": 1}, [one], 60)
+    assert one.samples().max("scheduling_worst_lag_seconds") >= 8, "it grows though nobody tells it"
+    assert one.samples().sum("scheduling_worker_state", state="stopped") == 1
+    frozen.resume()
+    wait_until("judged anew", lambda: judged(one) == {"ok": 2}, [one], 60)
+
+    def looked() -> bool:
+        return one.samples().sum("scheduling_stream_open_shards") == 2
+
+    wait_until("the stream was looked at", looked, [one], 100)
+    shown_now = one.samples()
+    assert shown_now.sum("scheduling_stream_retention_seconds") >= 86_400
+    assert (
+        0
+        < shown_now.sum("scheduling_retention_left_seconds")
+        <= shown_now.sum("scheduling_stream_retention_seconds")
+    )
+    assert shown_now.all("scheduling_leases_unowned") == [({}, 0.0)]
+    for name in ("memory_limit_bytes", "disk_free_bytes", "disk_size_bytes", "worker_start_time_seconds"):
+        assert shown_now.sum(f"scheduling_{name}") > 0, name
 
     kinesis.put_record(StreamName=settings.stream.name, Data=b"unavailable", PartitionKey="0")
     wait_until("unready", lambda: one.get("readyz")[0] == 503, [one], 60)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from kcl_app import metrics
 from kcl_app.metrics import ALL, WorkerMetrics
+from kcl_app.settings import WorkerSettings
 from kcl_app.worker.metrics_directory import MetricsDirectory
 from kcl_app.worker.supervisor_metrics import SupervisorCollector, SupervisorValues
 
@@ -155,6 +157,58 @@ def test_supervisor_values_come_out_under_their_labels() -> None:
     assert found["scheduling_build_info"] == {
         (("kcl_version", "2"), ("python_version", "3"), ("version", "1")): 1
     }
+
+
+def test_what_the_supervisor_makes_of_lags_states_and_the_stream() -> None:
+    values = SupervisorValues(
+        now=100.0,
+        lags={"shard-0": 40.0, "shard-1": 10.0},
+        states={"shard-0": "slow", "shard-1": "ok"},
+        worker_state="slow",
+        heard_timestamps={"shard-0": 99.0},
+        retention_seconds=100.0,
+        leases_unowned=0,
+    )
+    found = read(SupervisorCollector(lambda: values))
+    by_state = {
+        (labels["shard"], labels["state"]): value
+        for labels, value in ((dict(key), value) for key, value in found["scheduling_shard_state"].items())
+    }
+    assert len(by_state) == 2 * len(metrics.STATES)
+    assert {key for key, value in by_state.items() if value == 1} == {("shard-0", "slow"), ("shard-1", "ok")}
+    assert set(by_state.values()) == {0, 1}
+    worker = {dict(key)["state"]: value for key, value in found["scheduling_worker_state"].items()}
+    assert worker == {state: float(state == "slow") for state in metrics.STATES}
+    assert found["scheduling_worst_lag_seconds"] == {(): 40.0}
+    assert found["scheduling_retention_left_seconds"] == {(): 60.0}
+    assert found["scheduling_leases_unowned"] == {(): 0}
+    assert found["scheduling_child_silence_seconds"] == {(("shard", "shard-0"),): 1.0}
+
+
+def test_what_the_supervisor_does_not_know_has_no_sample() -> None:
+    found = read(SupervisorCollector(lambda: SupervisorValues(now=100.0)))
+    for name in ("worst_lag_seconds", "retention_left_seconds", "leases_unowned", "stream_open_shards"):
+        assert f"scheduling_{name}" not in found
+    late = SupervisorValues(now=0, lags={"a": 50.0}, retention_seconds=40.0)
+    assert late.retention_left() == 0.0, "events are being lost"
+
+
+def test_ages_are_resolved_from_a_tenth_of_a_second_to_ten_minutes() -> None:
+    """Each bound is two and a half times the one before at most, and a minute is one of them."""
+    for metric in (metrics.PIPELINE_AGE, metrics.END_TO_END_AGE):
+        within = [bound for bound in metric.buckets if 0.1 <= bound <= 600]
+        assert (within[0], within[-1]) == (0.1, 600)
+        assert all(after <= 2.5 * before for before, after in pairwise(within))
+        assert 60.0 in within
+
+
+def test_docs_tell_each_verdict_and_the_window_and_the_bounds() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    judge = text.split("## The judge")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", judge, re.M)) == set(metrics.STATES)
+    assert f"({WorkerSettings().judge_seconds:.0f} unless set)" in judge
+    bounds = ", ".join(f"{bound:g}" for bound in metrics.SLOW if bound < 600)
+    assert f"{bounds} and 600 seconds" in " ".join(text.split())
 
 
 def test_dead_children_are_compacted_without_losing_a_count(tmp_path: Path) -> None:

@@ -37,7 +37,12 @@ def event(number: int, tenant: str, emr: str = "standard") -> Record:
     """A day off of a provider of its own."""
     data = {"id": f"t{number}", "provider_id": f"provider-{number}", "version": 1}
     data |= {"start": "2026-01-05", "end": "2026-01-05"}
-    envelope = {"specversion": "1.0", "id": f"e{number}", "source": f"/tenants/{tenant}", "type": "time_off"}
+    envelope: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": f"e{number}",
+        "source": f"/tenants/{tenant}",
+        "type": "time_off",
+    }
     envelope |= {"time": "2026-01-01T00:00:00Z", "tenant": tenant, "emr": emr, "data": data}
     return Record(json.dumps(envelope).encode(), f"{number:056d}", 0, "p", 1_767_225_600.0 + number)
 
