@@ -145,9 +145,10 @@ def properties(settings: Settings, executable_name: str, worker_id: str) -> dict
         # How far from the average a worker's load must be for shards to be moved, each time at the cost of the batch
         # that is under way and of the start of a child. Of the KCL's own 10 % no few shards on a few workers are ever
         # within (8 on 3 are 12 and 25 % off), so shards would be moved for ever.
-        "reBalanceThresholdPercentage": 30,
-        # Every so many assignments: once a minute in production, as by the KCL's own settings.
-        "varianceBalancingFrequency": 6,
+        "reBalanceThresholdPercentage": 40,
+        # Every so many assignments: each two minutes in production. A shard's new owner reads what waited meanwhile at
+        # once, and seems loaded; balanced again before that is over, shards would be moved back and forth.
+        "varianceBalancingFrequency": 12,
         # A handoff that begins while the shard waits for its parent is never completed in this version of the KCL: the
         # old owner keeps the lease and nobody reads the shard. A lease that is just taken costs some replays.
         "isGracefulLeaseHandoffEnabled": False,
@@ -167,7 +168,7 @@ def properties(settings: Settings, executable_name: str, worker_id: str) -> dict
     if settings.environment == "local":
         # But move leases from worker to worker for the sake of balance rarely: workers on one machine all see the same
         # load, so balance is chance, and each move costs the batch that is under way.
-        chosen["varianceBalancingFrequency"] = 8
+        chosen["varianceBalancingFrequency"] = 20
         # Calls cost nothing here, and somebody is watching: follow a reshard sooner.
         chosen["parentShardPollIntervalMillis"] = 2000
         chosen["shardSyncIntervalMillis"] = 10_000

@@ -65,7 +65,7 @@ def test_a_stopped_workers_shards_are_given_away_within_the_minute_that_an_event
     assert int(found["leaseAssignmentIntervalMillis"]) == failover
     assert leader_election + failover + failover / 3 < 50_000
     # Eight shards on three workers are up to 25 % off the average, and must rest there.
-    assert int(found["reBalanceThresholdPercentage"]) > 25
+    assert int(found["reBalanceThresholdPercentage"]) > 25  # percent
 
 
 @pytest.mark.parametrize("grace", [0.5, 1, 20, 115])
