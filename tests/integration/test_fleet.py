@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +24,6 @@ EVENTS = 20_000
 HORIZON = 14
 SECONDS = 180.0
 """How long anything may take that takes a few seconds on a machine with nothing else to do."""
-FAILOVER_MILLISECONDS = int(os.environ.get("FLEET_FAILOVER_MILLISECONDS", "3000"))
-"""The local settings'; production's can be given by hand, to measure."""
-
 CALM_SECONDS = 40.0
 """A handover that takes no longer leaves time to catch up within the minute of the SLO."""
 
@@ -38,7 +34,7 @@ def test_workers_come_and_go_and_nothing_is_lost_or_late(cloud: StartCloud, tmp_
     settings = cloud(
         shards=SHARDS,
         horizon={"days": HORIZON},
-        stream={"failover_milliseconds": FAILOVER_MILLISECONDS, "max_records": 200},
+        stream={"failover_milliseconds": 3000, "max_records": 200},
         worker={"jvm_options": ["-XX:+UseSerialGC", "-Xmx256m", "-XX:TieredStopAtLevel=1"]},
     )
     env = environment(settings, tmp_path)

@@ -50,7 +50,7 @@ def test_one_minute_on_call(cloud: StartCloud, tmp_path: Path) -> None:
         wait_until(
             "processed", lambda: one.samples().sum("scheduling_events_total") >= 60, [one], START_SECONDS
         )
-        url = str(one.url()).removeprefix("http://")
+        url = str(one.url()).removeprefix("http://").removesuffix("/metrics")
         asked = ("--metrics", url)
 
         told = json.loads(kcl_app("status", "--json", *asked, env=env))
