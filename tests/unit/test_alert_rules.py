@@ -16,6 +16,7 @@ from kcl_app.settings import PROJECT_ROOT
 
 RUNBOOKS = PROJECT_ROOT / "docs" / "runbooks"
 SECTIONS = ["What it means", "What patients see", "First look", "Mend", "Escalate"]
+CONFIGURATIONS = ["prometheus.yml", "compose.yml"]
 SEVERITIES = {"page": "**Page: somebody gets up.**", "ticket": "**Ticket: in working hours.**"}
 
 
@@ -35,7 +36,7 @@ def test_promtool_accepts_every_rule() -> None:
     promtool("check", "rules", *(str(file) for file in RULES))
 
 
-@pytest.mark.parametrize("name", ["prometheus.yml"])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_promtool_accepts_the_configuration(name: str) -> None:
     promtool("check", "config", name)
 
@@ -135,8 +136,12 @@ def test_the_promise_is_a_bucket_of_the_histogram() -> None:
 
 
 def test_the_job_of_the_rules_is_that_of_the_configuration() -> None:
-    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
-    assert [one["job_name"] for one in config["scrape_configs"]] == [JOB]
+    for name in CONFIGURATIONS:
+        config = yaml.safe_load((PROMETHEUS / name).read_text(encoding="utf-8"))
+        assert [one["job_name"] for one in config["scrape_configs"]] == [JOB]
+    assert f"job_name: {JOB}\n" in (PROJECT_ROOT / "deploy" / "ecs" / "service.yaml").read_text(
+        encoding="utf-8"
+    )
     used = re.findall(r'job="([^"]+)"', " ".join(str(rule["expr"]) for rule in rules()))
     assert set(used) == {JOB}
 
