@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test lint lint-deploy demo clean bench bench-growth bench-memory bench-patterns bench-isolation bench-hl7v2
+.PHONY: install test lint lint-deploy demo clean \
+	bench bench-stages bench-growth bench-memory bench-patterns bench-isolation bench-hl7v2
 
 install: $(STAMP)
 
@@ -35,6 +36,10 @@ lint-deploy: install
 bench: install
 	$(BIN)/python -m benchmarks.run $(if $(LOADS),--loads $(LOADS)) $(if $(SIDES),--sides $(SIDES)) \
 		$(if $(SCALE),--scale $(SCALE)) $(if $(STORE),--store $(STORE)) $(if $(JSON),--json $(JSON)) $(BENCH)
+
+# Where a child's CPU goes. Such as: make bench-stages STAGES="--load trickle --store dynoxide"
+bench-stages: install
+	$(BIN)/python -m benchmarks.stages $(STAGES)
 
 # How the cost of an event, and a child's memory, grow. Such as: make bench-growth JSON=growth.json PNG=growth.png
 bench-growth: install

@@ -107,7 +107,19 @@ def rezones(change: Change) -> bool:
     return names(change.old) != names(change.new)
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_text = json.encoder.encode_basestring_ascii
+
+
+def _encode(by_provider: Mapping[str, tuple[Interval, ...] | None]) -> str:
+    """As JSON; put together here, since an encoder takes longer to begin than to write so little."""
+    parts = []
+    for provider, intervals in by_provider.items():
+        found = (
+            "null" if intervals is None else f"[{','.join([f'[{low},{high}]' for low, high in intervals])}]"
+        )
+        parts.append(f"{_text(provider)}:{found}")
+    return f"{{{','.join(parts)}}}"
+
 
 ALL = None
 """The intervals of a provider all of whose days are impacted."""
@@ -162,7 +174,7 @@ class Impacts:
             return
         known = by_provider.get(provider, ())
         if known is not None:
-            merged = merge([*known, *intervals])
+            merged = merge([*known, *intervals] if known else intervals)
             if merged:
                 by_provider[provider] = merged
 

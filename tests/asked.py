@@ -27,9 +27,14 @@ RARE: dict[tuple[str, str], str] = {
     ("dynamodb:DeleteItem", f"table/{_APPLICATION}"): "leases of shards that ended minutes ago, or are gone",
     ("dynamodb:DeleteItem", _METRICS): "what a worker reported that has been gone for a day",
     ("dynamodb:UpdateItem", _COORDINATOR): "the leader keeps its lock, which it says every few minutes",
+    (
+        "s3:DeleteObject",
+        f"object/{Settings().tables.dead_letter_bucket}",
+    ): "the copy of a raw record that another "
+    "process has kept too: a replay after a crash finds the letter written",
 }
-"""What the KCL calls as well, but not while a test runs. Each is in the bytecode of its jars; the last was seen in a
-run of eight minutes."""
+"""What workers call as well, but not in every run of a test. Those of tables are in the bytecode of the KCL's jars; the
+last two have been seen in runs of eight minutes."""
 
 _OF_THE_LOCAL_CLOUD = {
     *(("cloudformation:" + name, "*") for name in (

@@ -76,8 +76,7 @@ def made(name: str, make: Make) -> Iterator[Check]:
     try:
         yield from make()
     except PreflightError as error:
-        state = State.SKIPPED if error.kind == "denied" else State.FAILED
-        yield Check(name, state, error.wrong, error.mend)
+        yield failed(name, error.wrong, error.mend)
     except Exception as error:
         why = " ".join(str(error).split())[:200]
         yield skipped(name, f"could not be checked: {type(error).__name__}{': ' if why else ''}{why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -60,11 +60,6 @@ def kcl_tables(application: str) -> dict[str, str]:
     }
 
 
-def stream(settings: Settings, clients: Clients) -> Iterator[Check]:
-    """The stream."""
-    yield from stream_of(settings, clients.preflight.stream())
-
-
 def stream_of(settings: Settings, summary: Mapping[str, Any]) -> Iterator[Check]:
     """What is to be said of a stream.
 
@@ -102,18 +97,41 @@ def tables(settings: Settings) -> list[tuple[str, bool]]:
     return [(of.items, True), (of.spans, True), (of.providers, False), (of.dead_letters, True)]
 
 
-def table(settings: Settings, clients: Clients, name: str, expires: bool) -> Iterator[Check]:
+def table(settings: Settings, clients: Clients, name: str) -> Iterator[Check]:
     """One of the four tables."""
-    found = clients.preflight.table(name)
-    yield from table_of(settings, name, found)
-    if expires:
-        call = partial(clients.dynamodb.describe_time_to_live, TableName=name)
-        told = preflight.ask(settings, f"table {name}", call)["TimeToLiveDescription"]
-        yield from ttl_of(settings, name, told)
-    if settings.aws.endpoint_url is None:
-        described = partial(clients.dynamodb.describe_continuous_backups, TableName=name)
-        backups = preflight.ask(settings, f"table {name}", described)["ContinuousBackupsDescription"]
-        yield from backups_of(settings, name, backups)
+    yield from table_of(settings, name, clients.preflight.table(name))
+
+
+def time_to_live(settings: Settings, clients: Clients, name: str) -> Iterator[Check]:
+    """Whether a table's rows go when they have expired; a worker need not be allowed to ask."""
+    call = partial(clients.dynamodb.describe_time_to_live, TableName=name)
+    yield from _optional(
+        f"table {name}: time to live",
+        lambda: ttl_of(
+            settings, name, preflight.ask(settings, f"table {name}", call)["TimeToLiveDescription"]
+        ),
+    )
+
+
+def backups(settings: Settings, clients: Clients, name: str) -> Iterator[Check]:
+    """Whether a table can be restored; not asked of the local cloud, which keeps nothing that matters."""
+    if settings.aws.endpoint_url is not None:
+        return
+    call = partial(clients.dynamodb.describe_continuous_backups, TableName=name)
+    yield from _optional(
+        f"table {name}: backup",
+        lambda: backups_of(
+            settings, name, preflight.ask(settings, f"table {name}", call)["ContinuousBackupsDescription"]
+        ),
+    )
+
+
+def _optional(name: str, make: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """Checks by a call that a worker's role may well lack."""
+    try:
+        yield from list(make())
+    except preflight.PreflightError as error:
+        yield skipped(name, error.wrong, error.mend if error.kind == "denied" else "")
 
 
 def table_of(settings: Settings, name: str, description: Mapping[str, Any]) -> Iterator[Check]:

@@ -61,15 +61,24 @@ def _cloud(settings: Settings) -> Iterator[Check]:
         )
         return
     of = settings.stream
-    stream = list(made(f"stream {of.name}", partial(cloud.stream, quick, clients)))
-    yield from stream
-    if any("cannot reach" in check.found or "credentials" in check.found for check in stream):
-        yield skipped("tables, bucket, permissions, clock", "AWS cannot be asked; see above")
-        return
+    try:
+        stream = clients.preflight.stream()
+    except preflight.PreflightError as error:
+        yield failed(f"stream {of.name}", error.wrong, error.mend)
+        if error.kind in ("unreachable", "credentials"):
+            yield skipped("tables, bucket, permissions, clock", "AWS cannot be asked; see above")
+            return
+        missing = error.kind == "missing"
+    else:
+        missing = False
+        yield from cloud.stream_of(settings, stream)
     yield from made("clock", partial(cloud.clock, quick, clients))
     there = []
     for name, expires in cloud.tables(settings):
-        checks = list(made(f"table {name}", partial(cloud.table, quick, clients, name, expires)))
+        checks = list(made(f"table {name}", partial(cloud.table, quick, clients, name)))
+        if expires:
+            checks += made(f"table {name}: time to live", partial(cloud.time_to_live, quick, clients, name))
+        checks += made(f"table {name}: backup", partial(cloud.backups, quick, clients, name))
         if all(check.state is not State.FAILED for check in checks):
             there.append(name)
         yield from checks
@@ -83,7 +92,7 @@ def _cloud(settings: Settings) -> Iterator[Check]:
             kcl_there[name] = key
         yield from checks
     # What is not there cannot be tried.
-    if all(check.state is not State.FAILED for check in stream):
+    if not missing:
         probes = permissions.stream(quick, clients)
         yield from made("permissions", partial(permissions.check, f"stream {of.name}", probes, quick))
     for name in there:

@@ -358,10 +358,16 @@ class BatchEngine:
             key: Work(intervals, source=upserted.causes[key], origin=origin)
             for key, intervals in upserted.impacts.items()
         }
+        first: dict[ProviderKey, Decoded] = {}
         for source in decoded:
-            for key in providers_named(source.items):
-                if self.providers.get(key).new and (key not in work or work[key].intervals is not None):
-                    known = work.get(key)
+            for item in source.items:
+                tenant, emr, _, _ = item.key
+                for provider in item.providers:
+                    first.setdefault(ProviderKey(tenant, emr, provider), source)
+        for key, source in first.items():
+            if self.providers.get(key).new:
+                known = work.get(key)
+                if known is None or known.intervals is not None:
                     work[key] = Work(None, source=known.source if known else source, origin=origin)
         return work
 

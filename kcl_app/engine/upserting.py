@@ -124,6 +124,9 @@ class Upserter:
         self._host = host
         self._clock = clock
         self._items_per_provider = items_per_provider
+        # For one batch: what it is written at, and when items that end at the same time expire.
+        self._now = ""
+        self._expiries: dict[float, int] = {}
 
     def run(self, groups: Iterable[ItemChanges]) -> Upserted:
         """Bring the changes of a batch in, the newest of each item.
@@ -132,6 +135,8 @@ class Upserter:
             Retry: a store cannot be used now; what was written is found again as a replay.
         """
         done = Upserted()
+        self._expiries.clear()
+        self._now = self._clock.now().isoformat()
         stale: dict[ProviderKey, int] = {}
         pending = list(groups)
         full: set[int] = set()  # groups that need the owner record, by identity
@@ -215,7 +220,7 @@ class Upserter:
             self._mark_stale(new, copy.item.revision, copy.impacts, stale, key, state.loaded)
         owner_expires_at = copy.owner_expires_at if copy else self._owner_expires_at(expires_at)
         written = Copy(key.provider, new, impacts, owner_expires_at)
-        now = self._clock.now().isoformat()
+        now = self._now
         row = copy_row(written, now, expires_at)
         owner_write = None
         if verdict is Verdict.NEW:
@@ -422,7 +427,10 @@ class Upserter:
         if isinstance(item.body, WorkingHours) and item.body.counts:
             return None  # the provider's zone would change without an event
         hull = item.body.hull()
-        return self._clock.expiry_after(hull[1] / SECOND if hull else 0, TOMBSTONE_SECONDS)
+        end = hull[1] / SECOND if hull else 0
+        if (expires_at := self._expiries.get(end)) is None:
+            expires_at = self._expiries[end] = self._clock.expiry_after(end, TOMBSTONE_SECONDS)
+        return expires_at
 
     @staticmethod
     def _owner_expires_at(expires_at: int | None) -> int | None:

@@ -111,7 +111,7 @@ def owner(name: str | None, width: int) -> str:
     if width >= WIDE or len(name) <= 20:
         return _plain(name)
     host, _, rest = name.partition("-") if name.count("-") < 5 else (name[:-37], "-", name[-36:])
-    return _plain(f"{host[-11:]}-{rest[:8]}" if rest else name[:20])
+    return _plain(f"{host[-12:]}-{rest[:8]}" if rest else name[:20])
 
 
 def _workers(status: Status) -> Table:

@@ -78,7 +78,7 @@ def judge(found: Picture) -> Verdict:
     if found.events_per_second is not None:
         line += f", {found.events_per_second:,.0f} events/s"
     if found.within_slo is not None:
-        line += f", {share(found.within_slo)} visible within {SLO_SECONDS:.0f} s"
+        line += f", {share(found.within_slo)} within {SLO_SECONDS:.0f} s"
     return Verdict("keeps up", line)
 
 

@@ -139,6 +139,16 @@ def properties(settings: Settings, executable_name: str, worker_id: str) -> dict
         # Lag and the age of the checkpoint stay true on a quiet shard as well.
         "callProcessRecordsEvenForEmptyRecordList": True,
         "failoverTimeMillis": stream.failover_milliseconds,
+        # How often the leader gives away shards that nobody has. The KCL's own, twice the failover time, would leave
+        # too little of the minute that an event may take: a new leader alone may take half of it.
+        "leaseAssignmentIntervalMillis": max(1000, stream.failover_milliseconds),
+        # How far from the average a worker's load must be for shards to be moved, each time at the cost of the batch
+        # that is under way and of the start of a child. Of the KCL's own 10 % no few shards on a few workers are ever
+        # within (8 on 3 are 12 and 25 % off), so shards would be moved for ever.
+        "reBalanceThresholdPercentage": 40,
+        # Every so many assignments: each two minutes in production. A shard's new owner reads what waited meanwhile at
+        # once, and seems loaded; balanced again before that is over, shards would be moved back and forth.
+        "varianceBalancingFrequency": 12,
         # A handoff that begins while the shard waits for its parent is never completed in this version of the KCL: the
         # old owner keeps the lease and nobody reads the shard. A lease that is just taken costs some replays.
         "isGracefulLeaseHandoffEnabled": False,
@@ -156,11 +166,10 @@ def properties(settings: Settings, executable_name: str, worker_id: str) -> dict
         chosen["kinesisEndpoint"] = settings.aws.endpoint_url
         chosen["dynamoDBEndpoint"] = settings.aws.endpoint_url
     if settings.environment == "local":
-        # Calls cost nothing here, and somebody is watching: assign leases and follow a reshard sooner.
-        chosen["leaseAssignmentIntervalMillis"] = max(1000, stream.failover_milliseconds)
         # But move leases from worker to worker for the sake of balance rarely: workers on one machine all see the same
         # load, so balance is chance, and each move costs the batch that is under way.
-        chosen["varianceBalancingFrequency"] = 8
+        chosen["varianceBalancingFrequency"] = 20
+        # Calls cost nothing here, and somebody is watching: follow a reshard sooner.
         chosen["parentShardPollIntervalMillis"] = 2000
         chosen["shardSyncIntervalMillis"] = 10_000
         # How loaded a worker is decides what it is given; told more often, a new one gets its share sooner.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from emr_plugins.fhir_r4 import FhirR4Plugin
+from emr_plugins.hl7v2 import Hl7V2Plugin
 from emr_plugins.registry import discover
 from emr_plugins.standard import StandardPlugin
 from emr_plugins.testing import EmrPluginConformance
@@ -14,6 +15,10 @@ class TestStandard(EmrPluginConformance):
 
 class TestFhirR4(EmrPluginConformance):
     plugin = FhirR4Plugin
+
+
+class TestHl7V2(EmrPluginConformance):
+    plugin = Hl7V2Plugin
 
 
 def test_every_built_in_plugin_is_tested_here() -> None:

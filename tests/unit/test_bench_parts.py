@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from benchmarks.loads import LOADS, Load, Message
 from benchmarks.probing import percentile
 from benchmarks.running import Run
 from benchmarks.sampling import Sample, rate
+from benchmarks.stages import STAGES
 from benchmarks.units import Cost, Meter, read_units, sizes_of, value_bytes, write_units
+from kcl_app.settings import PROJECT_ROOT
 
 
 @pytest.mark.parametrize(
@@ -249,3 +253,17 @@ def test_the_page_gets_tables_and_pictures_between_its_marks(tmp_path: Path) -> 
     assert "old" not in once
     with pytest.raises(ValueError, match="no marks"):
         report.into_page("nothing", text)
+
+
+def test_the_stages_of_a_load_come_to_all_of_it() -> None:
+    """Every event is settled in one process; what the looks saw is named, and adds up."""
+    command = [sys.executable, "-m", "benchmarks.stages", "--scale", "0.002", "--load", "burst"]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line
+    ]
+    (last,) = [row for row in rows if row[0] == "all"]
+    known = {name for name, _, _ in STAGES} | {"other"}
+    assert {row[0] for row in rows} <= known | {"all"}
+    assert abs(sum(float(row[2]) for row in rows if row[0] != "all") - float(last[2])) <= len(rows)

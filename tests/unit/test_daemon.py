@@ -51,8 +51,21 @@ def test_properties_say_what_the_defaults_get_wrong() -> None:
 
 def test_only_a_local_cloud_is_named_and_hurried() -> None:
     extra = set(daemon.properties(LOCAL, "c", "w")) - set(daemon.properties(PRODUCTION, "c", "w"))
-    assert extra >= {"kinesisEndpoint", "dynamoDBEndpoint", "leaseAssignmentIntervalMillis"}
+    assert extra >= {"kinesisEndpoint", "dynamoDBEndpoint", "parentShardPollIntervalMillis"}
     assert daemon.properties(LOCAL, "c", "w")["kinesisEndpoint"] == "http://127.0.0.1:4566"
+
+
+@pytest.mark.parametrize("settings", [LOCAL, PRODUCTION], ids=["local", "production"])
+def test_a_stopped_workers_shards_are_given_away_within_the_minute_that_an_event_may_take(
+    settings: Settings,
+) -> None:
+    found = daemon.properties(settings, "c", "w")
+    failover = settings.stream.failover_milliseconds
+    leader_election = 30_000  # a constant of the KCL: how often a worker asks whether it may lead
+    assert int(found["leaseAssignmentIntervalMillis"]) == failover
+    assert leader_election + failover + failover / 3 < 50_000
+    # Eight shards on three workers are up to 25 % off the average, and must rest there.
+    assert int(found["reBalanceThresholdPercentage"]) > 25  # percent
 
 
 @pytest.mark.parametrize("grace", [0.5, 1, 20, 115])

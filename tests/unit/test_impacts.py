@@ -281,3 +281,25 @@ def test_an_interval_up_to_midnight_does_not_touch_the_next_day() -> None:
     assert days_touched(((low, high),), "America/New_York", first, last) == [day]
     assert days_touched(((low - 1, high),), "America/New_York", first, last) == [first, day]
     assert days_touched(((low, high + 1),), "America/New_York", first, last) == [day, last]
+
+
+def test_impacts_are_written_as_json_whatever_providers_are_called() -> None:
+    by_provider = {"p1": ((0, 5), (7, 9)), 'a"\\\n\u2028é\ud800': None, "": ((-3, -1),)}
+    text = Impacts(by_provider).encode()
+    assert text == json.dumps(by_provider, separators=(",", ":"))
+    assert Impacts.decode(text) == Impacts(by_provider)
+
+
+def test_packed_impacts_say_what_they_said() -> None:
+    impacts, same = Impacts({"p1": ((0, 5),), "p2": None}), Impacts({"p1": ((0, 5),), "p2": None})
+    impacts.pack()
+    assert impacts == same
+    assert bool(impacts)
+    assert impacts.providers() == ["p1", "p2"]
+    impacts.pack()
+    impacts.add("p1", [(3, 8)])
+    assert Impacts.decode(impacts.encode()) == Impacts({"p1": ((0, 8),), "p2": None})
+    nothing = Impacts()
+    nothing.pack()
+    assert not nothing
+    assert nothing.encode() == ""

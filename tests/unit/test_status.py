@@ -331,7 +331,7 @@ def test_words_for_numbers() -> None:
     assert (share(1.0), share(0.99999), share(0.5)) == ("100 %", "99.99 %", "50.00 %")
     assert (short(A), short("odd")) == ("0", "odd")
     assert owner(HOST, 120) == HOST
-    assert len(owner(HOST, 80)) <= 20
+    assert len(owner(HOST, 80)) <= 21
 
 
 # What is asked --------------------------------------------------------------------------------------------------------
