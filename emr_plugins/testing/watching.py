@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import os
 import random
 import sys
@@ -50,12 +51,16 @@ def asks_for(call: Callable[[], Any], seen: list[str]) -> Any:
         if what is not None and (place := _place(frame)) is not None:
             seen.append(f"{what} at {place}")
 
-    before = sys.getprofile()
+    before, collecting = sys.getprofile(), gc.isenabled()
+    # What the collector calls, such as a callback of the test's own tools, the plugin has not called.
+    gc.disable()
     sys.setprofile(look)
     try:
         return call()
     finally:
         sys.setprofile(before)
+        if collecting:
+            gc.enable()
 
 
 def _named(function: Any) -> str | None:

@@ -13,7 +13,6 @@ from rich.table import Table
 from kcl_app import wiring
 from kcl_app.cli.common import Config, plain
 from kcl_app.doctor.checks import Check, State, healthy, summary
-from kcl_app.doctor.examination import examine
 
 _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red bold", State.SKIPPED: "magenta"}
 _WIDTH = max(len(state.value) for state in State)
@@ -27,6 +26,8 @@ def doctor(
 
     Nothing is changed: writes are tried on conditions that cannot hold.
     """
+    from kcl_app.doctor.examination import examine  # needs AWS's packages, which the light install has not
+
     console = Console(highlight=False)
     checks: list[Check] = []
     for check in examine(config, wiring.java_home()):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from kcl_app.worker.preflight import PreflightError
+from kcl_app.errors import PreflightError
 
 
 class State(Enum):

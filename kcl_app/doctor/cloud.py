@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from kcl_app import wiring
 from kcl_app.doctor.checks import Check, failed, ok, skipped, warning
+from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings
 from kcl_app.worker import preflight
 
@@ -130,7 +131,7 @@ def _optional(name: str, make: Callable[[], Iterator[Check]]) -> Iterator[Check]
     """Checks by a call that a worker's role may well lack."""
     try:
         yield from list(make())
-    except preflight.PreflightError as error:
+    except PreflightError as error:
         yield skipped(name, error.wrong, error.mend if error.kind == "denied" else "")
 
 
@@ -199,7 +200,7 @@ def kcl_table(settings: Settings, clients: Clients, name: str) -> Iterator[Check
     call = partial(clients.kcl_dynamodb.describe_table, TableName=name)
     try:
         found = preflight.ask(settings, f"table {name}", call)["Table"]
-    except preflight.PreflightError as error:
+    except PreflightError as error:
         if error.kind != "missing":
             raise
         yield ok(f"KCL table {name}", "not there yet: the first worker makes it")

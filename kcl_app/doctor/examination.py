@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError
 
 from kcl_app.doctor import cloud, machine, permissions, worker
 from kcl_app.doctor.checks import Check, State, failed, made, ok, skipped
+from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings, SettingsError, load
 from kcl_app.worker import leadership, preflight
 
@@ -63,7 +64,7 @@ def _cloud(settings: Settings) -> Iterator[Check]:
     of = settings.stream
     try:
         stream = clients.preflight.stream()
-    except preflight.PreflightError as error:
+    except PreflightError as error:
         yield failed(f"stream {of.name}", error.wrong, error.mend)
         if error.kind in ("unreachable", "credentials"):
             yield skipped("tables, bucket, permissions, clock", "AWS cannot be asked; see above")

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kcl_app.doctor.checks import Check, failed, ok, skipped
 from kcl_app.doctor.cloud import Clients
+from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings
 from kcl_app.worker import preflight
 
@@ -128,7 +129,7 @@ def check(what: str, probes: Sequence[Probe], settings: Settings) -> Iterator[Ch
         try:
             if found := tried(probe, what, settings):
                 denied.append(found)
-        except preflight.PreflightError as error:
+        except PreflightError as error:
             yield skipped(name, f"{probe.action} could not be tried: {error.wrong}", error.mend)
             return
     allowed = [probe.action for probe in probes]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from botocore.exceptions import BotoCoreError
 
 from kcl_app import wiring
+from kcl_app.errors import PreflightError
 from kcl_app.local.scrape import Samples, scrape
 from kcl_app.settings import Settings
 from kcl_app.status.facts import Count, Facts, Scraped, StreamShard
@@ -186,7 +187,7 @@ class Gatherer:
         """What a call gives; None, and a line in `missing`, where it fails."""
         try:
             found = preflight.ask(self._settings, what, call)
-        except preflight.PreflightError as error:
+        except PreflightError as error:
             self._seen.missing[what] = f"{what}: {error}"
         except (Retry, Fatal, BotoCoreError, OSError) as error:
             self._seen.missing[what] = f"{what}: {error}"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from kcl_app import logs
-from kcl_app.worker.preflight import PreflightError
+from kcl_app.errors import PreflightError
 
 EVERY_SECONDS = 60.0
 SOONEST_SECONDS = 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -20,6 +20,7 @@ from botocore.exceptions import (
 )
 
 from kcl_app import wiring
+from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings
 from kcl_app.worker.lease_look import LeaseLook
 
@@ -46,28 +47,6 @@ _BAD_CREDENTIALS = frozenset(
 DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _MISSING = frozenset({"ResourceNotFoundException", "NoSuchBucket", "404"})
 _USABLE = frozenset({"ACTIVE", "UPDATING"})
-
-
-Kind = Literal["missing", "not ready", "credentials", "denied", "unreachable", "failed"]
-"""What sort of trouble it is."""
-
-
-class PreflightError(Exception):
-    """Something is missing or wrong; the message says what, where and what to do, in one line.
-
-    Args:
-        wrong: what and where.
-        mend: what to do.
-        hopeless: whether the worker surely cannot work: what it needs is gone, or its credentials are refused.
-        kind: what sort of trouble it is.
-    """
-
-    def __init__(self, wrong: str, mend: str = "", *, hopeless: bool = False, kind: Kind = "failed") -> None:
-        super().__init__(f"{wrong}; {mend}" if mend else wrong)
-        self.wrong = wrong
-        self.mend = mend
-        self.hopeless = hopeless
-        self.kind = kind
 
 
 class Preflight:

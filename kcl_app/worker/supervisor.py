@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry
 
 from kcl_app import logs, wiring
 from kcl_app.clock import Clock
+from kcl_app.errors import PreflightError
 from kcl_app.metrics import CHECKPOINT_TIMESTAMP, HEARD_TIMESTAMP, STORES_AVAILABLE, TENANT_LAST_EVENT
 from kcl_app.settings import CONFIG_VARIABLE, Settings
 from kcl_app.worker import daemon, ending, jvm_process, leadership, machine, preflight, processes
@@ -147,7 +148,7 @@ class Supervisor:
             jars = daemon.jars()
             preflight.check(self._settings)
             cloud = self._cloud = self._cloud_watch()
-        except (daemon.DaemonError, preflight.PreflightError) as error:
+        except (daemon.DaemonError, PreflightError) as error:
             raise WorkerError(str(error)) from None
         with runtime_folder() as folder:
             self._run_in(folder, java, jars, cloud, announce)

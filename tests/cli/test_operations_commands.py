@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -86,6 +87,12 @@ def test_wrong_settings_are_never_a_traceback(command: str, monkeypatch: pytest.
     assert "SCHEDULING_STERAM__NAME (environment): no such setting" in done.out + done.err
 
 
+def _at_a_terminal(terminal: int) -> None:
+    """A terminal of its own, so that Ctrl-C on it is a signal; heard even if who runs the tests ignores it."""
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """`kcl-app top` on a terminal of its own, of 80 columns."""
 
@@ -100,8 +107,7 @@ class Terminal:
             stderr=theirs,
             env={**environment, "TERM": "xterm"},
             start_new_session=True,
-            # Its own terminal, so that Ctrl-C on it is a signal.
-            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0) and None,
+            preexec_fn=lambda: _at_a_terminal(theirs),
         )
         self._before = termios.tcgetattr(theirs)
         self._theirs = theirs

@@ -27,7 +27,11 @@ def test_every_table_bucket_and_stream_is_encrypted_with_kms() -> None:
     tables = [name for name, kind in kinds.items() if kind == "AWS::DynamoDB::Table"]
     assert "DeadLettersTable" in tables
     for name in tables:
-        assert properties(name)["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}, name
+        assert properties(name)["SSESpecification"] == {
+            "SSEEnabled": True,
+            "SSEType": "KMS",
+            "KMSMasterKeyId": {"GetAtt": "DataKey.Arn"},
+        }, name
     for name in [name for name, kind in kinds.items() if kind == "AWS::S3::Bucket"]:
         (rule,) = properties(name)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
         assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms", name
@@ -35,15 +39,19 @@ def test_every_table_bucket_and_stream_is_encrypted_with_kms() -> None:
         assert properties(name)["StreamEncryption"]["EncryptionType"] == "KMS", name
 
 
-def test_raw_records_go_after_thirty_days_in_both_places() -> None:
+def test_raw_records_go_after_thirty_days_in_both_places_and_the_buckets_old_versions_a_week_later() -> None:
     assert RETENTION_SECONDS == 30 * DAY
     assert properties("DeadLettersTable")["TimeToLiveSpecification"] == {
         "AttributeName": "expires_at",
         "Enabled": True,
     }
-    (rule,) = properties("DeadLetterBucket")["LifecycleConfiguration"]["Rules"]
-    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 30)
-    assert properties("DeadLetterBucket").get("VersioningConfiguration") is None  # a version would stay
+    rules = properties("DeadLetterBucket")["LifecycleConfiguration"]["Rules"]
+    assert {rule["Status"] for rule in rules} == {"Enabled"}
+    (ends,) = [rule for rule in rules if "ExpirationInDays" in rule]
+    # A version would stay, else.
+    assert (ends["ExpirationInDays"], ends["NoncurrentVersionExpiration"]) == (30, {"NoncurrentDays": 7})
+    assert "Prefix" not in ends
+    assert "TagFilters" not in ends
 
 
 def test_a_raw_record_is_in_one_attribute_or_in_one_object() -> None:

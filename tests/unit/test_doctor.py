@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from kcl_app.doctor import cloud, machine, permissions, worker
 from kcl_app.doctor.checks import Check, State, failed, healthy, made, ok, summary, warning
 from kcl_app.doctor.permissions import Denied, Probe
+from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings, load
-from kcl_app.worker.preflight import PreflightError
 
 LOCAL = load()
 AWS = Settings.model_validate(

@@ -78,6 +78,7 @@ def test_the_core_asks_no_clock(path: Path) -> None:
 
 
 MAY_BESIDES = {
+    "emr_plugins/host.py": {"time"},
     "emr_plugins/time_limit.py": {"threading", "time"},
     "emr_plugins/isolation/process.py": {"os", "subprocess"},
     "emr_plugins/isolation/__main__.py": {"os"},
@@ -88,9 +89,9 @@ MAY_BESIDES = {
     "emr_plugins/testing/speed.py": {"time"},
     "emr_plugins/testing/watching.py": {"os", "random"},
 }
-"""What ends calls that take too long asks whether it is in the main thread, and lets others' timers run on. Isolated
-plugins have processes. The conformance kit asks in another process, plays at random from fixed seeds, measures, and
-knows the functions that a plugin must not call."""
+"""The host measures how long several days' spans take together. What ends calls that take too long asks whether it
+is in the main thread, and lets others' timers run on. Isolated plugins have processes. The conformance kit asks in
+another process, plays at random from fixed seeds, measures, and knows the functions that a plugin must not call."""
 
 
 @pytest.mark.parametrize("path", sources("emr_plugins"), ids=lambda path: path.name)

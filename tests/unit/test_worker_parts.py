@@ -20,12 +20,12 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from kcl_app import logs
+from kcl_app.errors import PreflightError
 from kcl_app.settings import PROJECT_ROOT, AwsSettings, LogSettings, Settings, TableSettings
 from kcl_app.worker import preflight, runtime_folder
 from kcl_app.worker.cloud_watch import CloudWatch
 from kcl_app.worker.daemon_output import DaemonOutput
 from kcl_app.worker.http_server import WorkerServer
-from kcl_app.worker.preflight import PreflightError
 from kcl_app.worker.processes import ProcessBook, Usage
 
 
@@ -122,7 +122,7 @@ def test_local_settings_show_what_is_printed(stream: io.StringIO) -> None:
 
 def test_an_unreachable_cloud_is_one_line() -> None:
     aws = AwsSettings(endpoint_url="http://127.0.0.1:9", connect_timeout_seconds=0.5)
-    with pytest.raises(preflight.PreflightError, match="cannot reach the local cloud") as caught:
+    with pytest.raises(PreflightError, match="cannot reach the local cloud") as caught:
         preflight.check(Settings(aws=aws))
     assert "\n" not in str(caught.value)
 
@@ -132,7 +132,7 @@ def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(preflight.PreflightError, match="no AWS credentials for AWS us-east-1"):
+    with pytest.raises(PreflightError, match="no AWS credentials for AWS us-east-1"):
         preflight.check(
             Settings(environment="production", tables=TableSettings(dead_letter_bucket="letters"))
         )
