@@ -10,7 +10,6 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,7 +31,7 @@ from .breaker import Breakers, Call
 from .calls import Failed, PluginCalls, Timer, WrongSettings
 from .registry import LoadedPlugin, Registry
 from .standard import RESERVED_TYPES, StandardPlugin
-from .time_limit import TimeLimit
+from .time_limit import TimeLimit, for_a_while
 
 __all__ = ["MAX_CHANGES", "MAX_PROVIDERS", "PluginHost", "Tenant"]
 
@@ -269,15 +268,12 @@ class PluginHost:
         answers: list[tuple[Span, ...] | Reject],
     ) -> None:
         """Answer for the next days, at least one, until it is no longer quick: the limit is of one call."""
-        start = perf_counter()
-        for day, items in days[len(answers) :]:
+        for day, items in for_a_while(days[len(answers) :], QUICK_SECONDS):
             try:
                 with self._timer(loaded.name, "spans"):
                     answers.append(tuple(loaded.plugin.spans(day, items, context)))
             except Reject as reject:
                 answers.append(_bounded(reject))
-            if perf_counter() - start > QUICK_SECONDS:
-                return
 
     def cannot_compute(self, provider: ProviderKey) -> str | None:
         """Why no span of a provider can be computed by this process at all; None where nothing is known against it."""

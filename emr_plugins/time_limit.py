@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -134,6 +134,15 @@ class TimeLimit:
         if self._ticks >= TICKS * PATIENCE and self._stuck is not None:
             self._stuck()
         raise _TimeUp
+
+
+def for_a_while(things: Iterable[T], seconds: float) -> Iterator[T]:
+    """Go through things until that has taken so long; through the first at least."""
+    start = time.monotonic()
+    for thing in things:
+        yield thing
+        if time.monotonic() - start > seconds:
+            return
 
 
 def _others(handler: Any) -> Any:

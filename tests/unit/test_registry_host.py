@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +32,7 @@ from emr_plugins.api import (
     Span,
     StandardEnginePlugin,
     Touched,
+    WorkingHours,
 )
 from emr_plugins.host import MAX_CHANGES, MAX_PROVIDERS, PluginHost, Tenant
 from emr_plugins.registry import GROUP, Registry, discover
@@ -669,3 +670,49 @@ def test_a_registry_can_be_filled_by_hand() -> None:
     registry = Registry()
     registry.add(plugin(), "d", "1")
     assert registry.plugins["fake"].name == "fake"
+
+
+WEEKLY = {"days": ["mon", "wed"], "start": "09:00", "end": "17:00"}
+
+
+class OnTheHour(FakePlugin):
+    """A plugin with an engine of its own: a span in the morning, and nonsense where there are many items."""
+
+    def spans(self, day: date, items: Sequence[Item], context: Context) -> Sequence[Span]:
+        start = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
+        return [Span(start, start + timedelta(hours=1))] if len(items) == 1 else [Span(start, start)]
+
+
+@pytest.mark.parametrize("emr", ["standard", "fake"])
+def test_days_asked_for_together_are_answered_as_each_alone(emr: str) -> None:
+    """Whoever computes them: the standard engine in one call, or a plugin's own one by one, nonsense and all."""
+    host, provider = host_of(OnTheHour()), ProviderKey("t", emr, "p1")
+
+    def items(number: int, lines: int) -> list[Item]:
+        body = WorkingHours.model_validate({"weekly": [WEEKLY] * lines})
+        keys = [ItemKey("t", emr, "working_hours", str(place)) for place in range(number)]
+        return [Item(key, ("p1",), Revision(0, "", ""), body) for key in keys]
+
+    few, too_many = items(1, 1), items(6, 1000)
+    days = [(DAY + timedelta(days=n), too_many if n % 3 == 1 else few) for n in range(9)]
+
+    def alone(day: date, items: Sequence[Item]) -> Any:
+        try:
+            return host.spans(provider, "Europe/Paris", day, items)
+        except Reject as reject:
+            return reject.reason, reject.detail
+
+    together = host.spans_of_days(provider, "Europe/Paris", days)
+    told = [(one.reason, one.detail) if isinstance(one, Reject) else one for one in together]
+    assert told == [alone(day, items) for day, items in days]
+    assert {isinstance(one, Reject) for one in together} == {True, False}
+    assert host.spans_of_days(provider, "Europe/Paris", []) == []
+
+
+def test_where_the_standard_engine_fails_on_one_day_the_others_have_their_spans() -> None:
+    """It never should; if it does, days asked for together are asked for one by one."""
+    days = [(DAY + timedelta(days=n), [None] if n == 1 else []) for n in range(3)]
+    answers = host_of().spans_of_days(ProviderKey("t", "standard", "p1"), "UTC", days)  # type: ignore[arg-type]
+    assert answers[0] == answers[2] == ()
+    assert isinstance(answers[1], Reject)
+    assert answers[1].reason == "plugin_failed"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from emr_plugins.time_limit import PATIENCE, TICKS, TimedOut, TimeLimit
+from emr_plugins.time_limit import PATIENCE, TICKS, TimedOut, TimeLimit, for_a_while
 
 SHORT = 0.1
 LONG = 60.0
@@ -309,3 +309,9 @@ def test_a_process_that_was_frozen_does_not_blame_its_plugin(frozen: bool, said:
         child.send_signal(signal.SIGCONT)
     assert child.stdout.readline().strip() == said
     child.communicate(timeout=20)
+
+
+def test_what_is_gone_through_for_a_while_is_at_least_the_first() -> None:
+    assert list(for_a_while([], 0)) == []
+    assert list(for_a_while("abc", LONG)) == ["a", "b", "c"]
+    assert list(for_a_while("abc", -1)) == ["a"]
