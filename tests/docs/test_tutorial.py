@@ -21,7 +21,7 @@ TUTORIAL = PROJECT_ROOT / "docs" / "plugins.md"
 STEPS = [block for block in blocks(TUTORIAL) if block.words]
 END = "~~~ end of step"
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from processors.keys import ProviderKey
 if TYPE_CHECKING:
     from conftest import StartCloud
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 QUICKER, LEAST = 30, 10.0
 """Five minutes are ten seconds here; nothing is shorter than that, so that a range holds some scrapes."""

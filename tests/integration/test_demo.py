@@ -13,7 +13,7 @@ from pipelines import KCL_APP, environment, kcl_app, left_behind
 
 from kcl_app.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from processors.keys import ProviderKey
 if TYPE_CHECKING:
     from conftest import StartCloud
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 PLUGIN = PROJECT_ROOT / "examples" / "athena-style-plugin"
 START_SECONDS = 240.0

@@ -21,7 +21,7 @@ from kcl_app.settings import PROJECT_ROOT, Settings, load
 if TYPE_CHECKING:
     from conftest import StartCloud
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 COMMAND = [sys.executable, "-m", "kcl_app.cli.main", "worker", "--port", "0"]
 NOBODY = "http://127.0.0.1:9"

@@ -27,7 +27,7 @@ from kcl_app.engine.attempts import PARTITION
 from kcl_app.settings import PROJECT_ROOT, Settings
 from kcl_app.stores.base import Table
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 HORIZON = 5
 TODAY = "2026-03-09"

@@ -25,7 +25,7 @@ from kcl_app.settings import PROJECT_ROOT, Settings
 if TYPE_CHECKING:
     from conftest import StartCloud
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 INSTALL_WORKER = PROJECT_ROOT / "scripts" / "install_worker.sh"
 INSTALL_LOCAL_CLOUD = PROJECT_ROOT / "scripts" / "install_local_cloud.sh"

@@ -37,7 +37,7 @@ from processors.keys import ProviderKey
 if TYPE_CHECKING:
     from conftest import StartCloud
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 HORIZON = 10
 BRITTLE = """

@@ -26,7 +26,7 @@ from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.local.soak import resharding
 from kcl_app.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 
 @dataclass

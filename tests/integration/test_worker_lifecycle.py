@@ -32,7 +32,7 @@ from kcl_app.settings import Settings
 if TYPE_CHECKING:
     from conftest import StartCloud
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 StartWorker = Callable[..., PipelineWorker]
 
@@ -162,7 +162,11 @@ def test_a_worker_starts_tells_how_it_is_and_hands_over_on_sigterm(
         < shown_now.sum("scheduling_retention_left_seconds")
         <= shown_now.sum("scheduling_stream_retention_seconds")
     )
-    assert shown_now.all("scheduling_leases_unowned") == [({}, 0.0)]
+
+    def none_unowned() -> bool:  # told from the second look on
+        return one.samples().all("scheduling_leases_unowned") == [({}, 0.0)]
+
+    wait_until("the leases were looked at", none_unowned, [one], 200)
     for name in ("memory_limit_bytes", "disk_free_bytes", "disk_size_bytes", "worker_start_time_seconds"):
         assert shown_now.sum(f"scheduling_{name}") > 0, name
 
