@@ -18,9 +18,9 @@ from benchmarks.loads import HORIZON_DAYS
 from benchmarks.stores import NULL_STORE
 from kcl_app.errors import UserError
 from kcl_app.local.local_cloud import LocalCloud
-from kcl_app.local.scrape import scrape
 from kcl_app.local.soak.surroundings import TODAY, free_port
 from kcl_app.local.soak.workers import ANNOUNCED, environment_of
+from kcl_app.scrape import scrape
 from kcl_app.settings import PROJECT_ROOT, Settings
 
 START_SECONDS = 240.0

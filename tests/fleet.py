@@ -13,9 +13,9 @@ from pathlib import Path
 from pipelines import Environment, PipelineWorker
 
 from kcl_app import put, wiring
-from kcl_app.local.scrape import Samples
 from kcl_app.metrics import PIPELINE_AGE
 from kcl_app.ndjson import Line
+from kcl_app.scrape import Samples
 from kcl_app.settings import Settings
 from kcl_app.stream.leases import leases
 

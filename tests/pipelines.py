@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from kcl_app import wiring
-from kcl_app.local.scrape import Samples, scrape
+from kcl_app.scrape import Samples, scrape
 from kcl_app.settings import PREFIX, Settings
 from kcl_app.stores.base import Row, Table
 from processors.keys import ProviderKey

@@ -7,7 +7,6 @@ Nothing here touches the environment that the tests run in. What comes from the 
 from __future__ import annotations
 
 import configparser
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,10 +14,10 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from kcl_app.local.own_venv import lock
 from kcl_app.settings import PROJECT_ROOT
 
 WHEELHOUSE = PROJECT_ROOT / ".local" / "wheelhouse"
@@ -33,7 +32,7 @@ def wheelhouse() -> Path:
     constraints = PROJECT_ROOT / "constraints.txt"
     state = hashlib.sha256("\n".join([*wanted, sys.version, constraints.read_text()]).encode()).hexdigest()
     stamp = WHEELHOUSE / "complete"
-    with _locked(WHEELHOUSE.with_name("wheelhouse.lock")):
+    with lock(WHEELHOUSE.with_name("wheelhouse.lock")):
         if not (stamp.is_file() and stamp.read_text() == state):
             shutil.rmtree(WHEELHOUSE, ignore_errors=True)
             command = ["wheel", "--quiet", "-c", str(constraints), "--wheel-dir", str(WHEELHOUSE), *wanted]
@@ -47,14 +46,6 @@ def _requirements() -> list[str]:
     setup.read(PROJECT_ROOT / "setup.cfg", encoding="utf-8")
     texts = setup["options"]["install_requires"], setup["options.extras_require"]["plugins"]
     return [line for text in texts for line in text.split("\n") if line]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def project_wheel(folder: Path) -> Path:

@@ -25,9 +25,9 @@ from kcl_app import put, wiring
 from kcl_app.engine.queries import spans as query
 from kcl_app.errors import UserError
 from kcl_app.local.local_cloud import LocalCloud
-from kcl_app.local.scrape import Samples, fetch, scrape
 from kcl_app.local.simulate import Params, simulate
 from kcl_app.ndjson import Line
+from kcl_app.scrape import Samples, fetch, scrape
 from kcl_app.settings import CONFIG_VARIABLE, Settings
 from processors import times
 from processors.keys import ProviderKey

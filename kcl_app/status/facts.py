@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kcl_app.local.scrape import Samples
+from kcl_app.scrape import Samples
 from kcl_app.stream.leases import Lease
 
 

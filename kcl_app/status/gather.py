@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError
 
 from kcl_app import wiring
 from kcl_app.errors import PreflightError
-from kcl_app.local.scrape import Samples, scrape
+from kcl_app.scrape import Samples, scrape
 from kcl_app.settings import Settings
 from kcl_app.status.facts import Count, Facts, Scraped, StreamShard
 from kcl_app.status.questions import behind, letters_in, list_shards, readiness, stale_in

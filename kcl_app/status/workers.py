@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kcl_app import metrics
-from kcl_app.local.scrape import Samples
+from kcl_app.scrape import Samples
 from kcl_app.status.facts import Scraped
 
 SLO_SECONDS = 60.0

@@ -65,23 +65,36 @@ def lease_of(row: dict[str, Any]) -> Lease:
     )
 
 
-def rows(dynamodb: DynamoDBClient, application: str) -> Iterator[dict[str, Any]]:
-    """All rows as DynamoDB has them, read consistently; none where the KCL has not made its table yet.
+def scan(dynamodb: DynamoDBClient, application: str, *, consistent: bool = True) -> Iterator[dict[str, Any]]:
+    """All rows as DynamoDB has them.
 
     Args:
         dynamodb: of the KCL's tables, which stay with the stream.
         application: name of the KCL application, and so of its lease table.
+        consistent: whether what was just written is seen, at twice the price.
+
+    Raises:
+        ResourceNotFoundException: the KCL has not made its table yet.
     """
+    pages = dynamodb.get_paginator("scan")
+    for page in (
+        pages.paginate(TableName=application, ConsistentRead=True)
+        if consistent
+        else pages.paginate(TableName=application)
+    ):
+        yield from (dict(row) for row in page["Items"])
+
+
+def rows(dynamodb: DynamoDBClient, application: str) -> Iterator[dict[str, Any]]:
+    """As `scan`, consistently; none where the KCL has not made its table yet."""
     try:
-        pages = dynamodb.get_paginator("scan").paginate(TableName=application, ConsistentRead=True)
-        for page in pages:
-            yield from (dict(row) for row in page["Items"])
+        yield from scan(dynamodb, application)
     except dynamodb.exceptions.ResourceNotFoundException:
         return
 
 
 def leases(dynamodb: DynamoDBClient, application: str) -> list[Lease]:
-    """All leases, by shard. Arguments as `rows`."""
+    """All leases, by shard. Arguments as of `scan`."""
     return sorted((lease_of(row) for row in rows(dynamodb, application)), key=lambda lease: lease.shard)
 
 

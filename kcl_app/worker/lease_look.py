@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from kcl_app.stream.leases import Lease, lease_of, scan
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-Renewals = Mapping[str, tuple[str, str]]
-"""By lease: its owner, empty if there is none, and the counter that the owner moves on to keep it."""
-
-
-@dataclass(frozen=True)
-class _Lease:
-    owner: str
-    counter: str
-    ended: bool
-    parents: tuple[str, ...]
+Renewals = Mapping[str, tuple[str | None, int]]
+"""By lease: its owner, None if there is none, and the counter that the owner moves on to keep it."""
 
 
 class LeaseLook:
@@ -64,49 +57,35 @@ class LeaseLook:
         now = self._monotonic()
         if now - self._looked < self._lease_seconds:
             return self._found
-        rows: dict[str, dict[str, Any]] = {}
         try:
-            for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
-                rows.update({str(row["leaseKey"]["S"]): dict(row) for row in page["Items"]})
+            leases = [lease_of(row) for row in scan(self._dynamodb, self._table, consistent=False)]
         except self._dynamodb.exceptions.ResourceNotFoundException:
             return None
-        self._found = len(unowned(rows, self._before))
-        self._before, self._looked = renewals(rows), now
+        self._found = len(unowned(leases, self._before))
+        self._before, self._looked = renewals(leases), now
         return self._found
 
 
-def renewals(rows: Mapping[str, Mapping[str, Any]]) -> Renewals:
-    """Owners and counters of the leases in rows of the table, by lease."""
-    return {key: (one.owner, one.counter) for key, one in _leases(rows).items()}
+def renewals(leases: Iterable[Lease]) -> Renewals:
+    """Owners and counters of leases, by lease."""
+    return {one.shard: (one.owner, one.counter) for one in leases}
 
 
-def unowned(rows: Mapping[str, Mapping[str, Any]], before: Renewals) -> list[str]:
+def unowned(leases: Iterable[Lease], before: Renewals) -> list[str]:
     """Leases that nobody holds, though their shards could be read.
 
     A lease without an owner for a moment is being handed over: it counts once it had none the last time as well. So
     does one whose owner has not renewed it since. That of a shard whose parents are not read to their ends has to wait.
 
     Args:
-        rows: of the lease table, by lease.
+        leases: all there are.
         before: what was found the last time.
     """
-    leases = _leases(rows)
+    by_shard = {one.shard: one for one in leases}
     return sorted(
         key
-        for key, one in leases.items()
+        for key, one in by_shard.items()
         if not one.ended
         and before.get(key) == (one.owner, one.counter)
-        and all(parent not in leases or leases[parent].ended for parent in one.parents)
+        and all(parent not in by_shard or by_shard[parent].ended for parent in one.parents)
     )
-
-
-def _leases(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, _Lease]:
-    return {
-        key: _Lease(
-            owner=str(row.get("leaseOwner", {}).get("S", "")),
-            counter=str(row.get("leaseCounter", {}).get("N", "")),
-            ended=row.get("checkpoint", {}).get("S") == "SHARD_END",
-            parents=tuple(row.get("parentShardId", {}).get("SS", ())),
-        )
-        for key, row in rows.items()
-    }

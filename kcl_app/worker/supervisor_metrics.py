@@ -32,7 +32,7 @@ class SupervisorValues:
         tenant_silence_limits: by watched tenant, how long it may; seconds.
         ready: whether /readyz answers 200.
         children_exited: children that ended since the start.
-        processes: running processes by kind: ``jvm``, ``child``, ``supervisor``.
+        processes: running processes by kind: ``jvm``, ``child``, ``plugin``, ``supervisor``.
         cpu_seconds: CPU time by kind, those that ended included.
         memory_bytes: resident memory by kind.
         memory_limit_bytes: what all of them may take together.
@@ -71,9 +71,10 @@ class SupervisorValues:
 
     def retention_left(self) -> float | None:
         """Seconds until the stream drops what may still have to be settled; None where that is not known."""
-        if self.retention_seconds is None or not self.lags:
+        lag = self.worst_lag()
+        if self.retention_seconds is None or lag is None:
             return None
-        return max(0.0, self.retention_seconds - max(self.lags.values()))
+        return max(0.0, self.retention_seconds - lag)
 
 
 class SupervisorCollector(Collector):

@@ -7,6 +7,7 @@ In queries ``{@}`` stands for the labels that the variables of the dashboard cho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
@@ -24,6 +25,7 @@ from grafana_foundation_sdk.models.text import TextMode
 
 Panel = Builder[dashboard.Panel]
 Query = prometheus_builders.Dataquery
+Framed = TypeVar("Framed")
 Steps = Sequence[tuple[float, str]]
 """From which value on a panel has which colour, in ascending order."""
 States = Mapping[int, tuple[str, str]]
@@ -103,6 +105,16 @@ def named(states: States) -> list[dashboard.ValueMapping]:
     return [dashboard.ValueMap(options=options)]
 
 
+def _framed(
+    panel: Framed, title: str, what: str, good: str, runbooks: Sequence[str], *, width: int, height: int
+) -> Framed:
+    """What every panel of data has, whatever it shows. Arguments as of `stat`."""
+    builder: Any = panel  # the builders have these methods in common, and no class
+    builder.title(title).description(described(what, good, runbooks)).datasource(SOURCE)
+    builder.links(runbook_links(runbooks)).height(height).span(width)
+    return panel
+
+
 def stat(
     title: str,
     what: str,
@@ -138,10 +150,7 @@ def stat(
     """
     mode = common.BigValueColorMode.NONE if calm else common.BigValueColorMode.BACKGROUND
     made = (
-        stat_builders.Panel()
-        .title(title)
-        .description(described(what, good, runbooks))
-        .datasource(SOURCE)
+        _framed(stat_builders.Panel(), title, what, good, runbooks, width=width, height=4)
         .targets(_listed(queries))
         .unit(unit)
         .no_value(empty)
@@ -151,9 +160,6 @@ def stat(
         .graph_mode(common.BigValueGraphMode.NONE if states else common.BigValueGraphMode.AREA)
         .text_mode(common.BigValueTextMode.AUTO)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
-        .links(runbook_links(runbooks))
-        .height(4)
-        .span(width)
     )
     if states:
         made = made.mappings(named(states))
@@ -183,10 +189,7 @@ def series(
     """
     style = common.GraphThresholdsStyleMode.DASHED if steps else common.GraphThresholdsStyleMode.OFF
     made = (
-        series_builders.Panel()
-        .title(title)
-        .description(described(what, good, runbooks))
-        .datasource(SOURCE)
+        _framed(series_builders.Panel(), title, what, good, runbooks, width=width, height=8)
         .targets(_listed(queries))
         .unit(unit)
         .min(0)
@@ -208,9 +211,6 @@ def series(
             .mode(common.TooltipDisplayMode.MULTI)
             .sort(common.SortOrder.DESCENDING)
         )
-        .links(runbook_links(runbooks))
-        .height(8)
-        .span(width)
     )
     if stacked:
         made = made.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
@@ -233,10 +233,7 @@ def timeline(
 ) -> Panel:
     """States over time, one row a series. Arguments as of `stat`."""
     return (
-        timeline_builders.Panel()
-        .title(title)
-        .description(described(what, good, runbooks))
-        .datasource(SOURCE)
+        _framed(timeline_builders.Panel(), title, what, good, runbooks, width=width, height=height)
         .targets(_listed(queries))
         .mappings(named(states))
         .thresholds(thresholds(()))
@@ -245,9 +242,6 @@ def timeline(
         .merge_values(True)
         .row_height(0.8)
         .fill_opacity(80)
-        .links(runbook_links(runbooks))
-        .height(height)
-        .span(width)
     )
 
 
@@ -274,17 +268,11 @@ def table(
         names: titles of the columns that show labels.
     """
     made = (
-        table_builders.Panel()
-        .title(title)
-        .description(described(what, good, runbooks))
-        .datasource(SOURCE)
+        _framed(table_builders.Panel(), title, what, good, runbooks, width=width, height=height)
         .targets(list(queries.values()))
         .no_value(empty)
         .align(common.FieldTextAlignment.AUTO)
         .thresholds(thresholds(()))
-        .links(runbook_links(runbooks))
-        .height(height)
-        .span(width)
     )
     values = [f"Value #{chr(ord('A') + place)}" for place in range(len(queries))]
     renamed = dict(zip(values if len(values) > 1 else ["Value"], queries, strict=True)) | dict(names or {})

@@ -13,7 +13,7 @@ from kcl_app.cli.doctor import show
 from kcl_app.doctor import cloud, permissions
 from kcl_app.doctor.checks import Check, failed, ok, summary, warning
 from kcl_app.doctor.permissions import Denied
-from kcl_app.local.scrape import Samples
+from kcl_app.scrape import Samples
 from kcl_app.settings import PROJECT_ROOT, Settings
 from kcl_app.status.facts import Count, Facts, Scraped, StreamShard
 from kcl_app.status.render import render

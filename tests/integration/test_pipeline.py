@@ -26,7 +26,7 @@ from pipelines import (
 
 from kcl_app import wiring
 from kcl_app.engine.attempts import PARTITION
-from kcl_app.local.scrape import Samples
+from kcl_app.scrape import Samples
 from kcl_app.settings import Settings
 from kcl_app.stores.base import Table
 from processors.keys import ProviderKey

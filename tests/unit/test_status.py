@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kcl_app.local.scrape import Samples
+from kcl_app.scrape import Samples
 from kcl_app.settings import load
 from kcl_app.status.facts import Count, Facts, Scraped, StreamShard
 from kcl_app.status.gather import Gatherer, base_url

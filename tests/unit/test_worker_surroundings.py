@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kcl_app.stream.leases import Lease, lease_of
 from kcl_app.worker.lease_look import LeaseLook, renewals, unowned
 from kcl_app.worker.machine import room
 
@@ -23,6 +24,10 @@ def lease(
     if parents:
         row["parentShardId"] = {"SS": list(parents)}
     return row
+
+
+def leases(rows: dict[str, Row]) -> list[Lease]:
+    return [lease_of({"leaseKey": {"S": key}, **row}) for key, row in rows.items()]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def lease(
     ],
 )
 def test_which_leases_nobody_holds(before: dict[str, Row], after: dict[str, Row], found: list[str]) -> None:
-    assert unowned(after, renewals(before)) == found
+    assert unowned(leases(after), renewals(leases(before))) == found
 
 
 class _NotFoundError(Exception):

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from kcl_app import wiring
-from kcl_app.local.scrape import Samples, scrape
+from kcl_app.scrape import Samples, scrape
 from kcl_app.settings import CONFIG_VARIABLE, PREFIX, Settings
 
 ANNOUNCED = "kcl-app worker: metrics on "

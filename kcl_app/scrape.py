@@ -1,4 +1,4 @@
-"""Reading a worker's /metrics from outside: for the demo, and for tests."""
+"""Reading a worker's /metrics from outside: for status, top, the demo, and tests."""
 
 from __future__ import annotations
 
