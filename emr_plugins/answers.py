@@ -127,7 +127,7 @@ def _id(what: str, given: object) -> str:
         raise Nonsense(f"decode returned {what} that is empty")
     if CONTROL_CHARACTERS.search(text):
         raise Reject("invalid_data", f"{what} holds control characters")
-    if len(text) > 256 or len(encode_part(text)) > MAX_ENCODED_ID:
+    if len(text) > 256 or (not text.isascii() and len(encode_part(text)) > MAX_ENCODED_ID):
         raise Reject("too_large", f"{what} is too long")
     return text
 

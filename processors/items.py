@@ -462,6 +462,7 @@ def shared(body: Body) -> Body:
     return _SHARED.setdefault((body.kind, body.json_text()), body)
 
 
+@lru_cache(maxsize=4096)
 def body_from_json(kind: str, text: str) -> Body:
     """A stored body. `kind` must be one of `BODIES`."""
     known = _SHARED.get((kind, text))

@@ -6,6 +6,7 @@ Every part of a key is percent-encoded (RFC 3986), so that no id can reach into 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -18,9 +19,20 @@ _NOT_AS_THEY_ARE = {"-": "%2D", ".": "%2E", "..": "%2E%2E"}
 """``-`` is the partition of dead letters of no tenant, and in an S3 key the others could be taken for folders."""
 
 
-@lru_cache(maxsize=65536)
+_PLAIN = re.compile(r"[A-Za-z0-9_~][A-Za-z0-9._~-]*")
+"""Most parts: they stay as they are."""
+
+
+@lru_cache(maxsize=4096)
 def encode_part(text: str) -> str:
     """One key part, percent-encoded; only letters, digits and ``-._~`` stay as they are (none of these alone)."""
+    return _encoded(text)
+
+
+def _encoded(text: str) -> str:
+    """The same for parts that hardly come again."""
+    if _PLAIN.fullmatch(text):
+        return text
     return _NOT_AS_THEY_ARE.get(text) or quote(text, safe="")
 
 
@@ -33,7 +45,7 @@ class ProviderKey(NamedTuple):
 
     def pk(self) -> str:
         """Partition key of the provider's items and spans: ``tenant#emr#provider``."""
-        return f"{encode_part(self.tenant)}#{encode_part(self.emr)}#{encode_part(self.provider)}"
+        return _pk(self)
 
     def group(self) -> str:
         """Partition key in the table of providers: ``tenant#emr``."""
@@ -43,6 +55,11 @@ class ProviderKey(NamedTuple):
         """The Kinesis partition key (256 characters at most; a longer one is hashed)."""
         key = self.pk()
         return key if len(key) <= 256 else "sha256#" + hashlib.sha256(key.encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _pk(key: ProviderKey) -> str:
+    return f"{encode_part(key.tenant)}#{encode_part(key.emr)}#{encode_part(key.provider)}"
 
 
 class ItemKey(NamedTuple):
@@ -55,7 +72,7 @@ class ItemKey(NamedTuple):
 
     def sk(self) -> str:
         """Sort key of the item's copies: ``kind#id``."""
-        return f"{self.kind}#{encode_part(self.id)}"
+        return f"{self.kind}#{_encoded(self.id)}"
 
     def owner_pk(self) -> str:
         """Partition key of the item's owner record: ``tenant#emr#item#kind#id``."""

@@ -6,26 +6,31 @@ version known here when it is written, nobody computed it from newer items meanw
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from kcl_app.engine.copies import Copies, InUse
+from kcl_app.engine.settled import SettledRevisions
 from kcl_app.stores.base import Store, Table
 from kcl_app.stores.rows import Known, known_key, name_of, newer_schema, read_copy, read_known
-from processors.calendars import Calendar
+from processors.calendars import DayIndex, Name
+from processors.items import Item
 from processors.keys import ItemKey, ProviderKey
 from processors.revisions import Revision
 from processors.upserts import Copy
-
-Name = tuple[str, str]
-"""Kind and id of an item."""
 
 KNOWN_ROW = "known"
 """A provider's row in `scheduling-providers`, among what is unreadable of it."""
 
 MARGIN = 2
 """Days past the horizon that workers compute: they and the horizon job may disagree about today."""
+
+
+IN_USE = 5
+"""One of so many copies in memory may stay objects, which take four times as much: more would fit fewer copies."""
 
 
 @dataclass(slots=True)
@@ -35,7 +40,7 @@ class ProviderState:
     Attributes:
         key: which.
         copies: its copies of items, tombstones too.
-        calendar: its live items.
+        calendar: the names of its live items, by day.
         versions: `write_version` of its documents by date, as read before the items or written since.
         known: its row in `scheduling-providers`, or None.
         newer: for rows that a newer version of the application wrote, their schema numbers: items by name, documents
@@ -44,8 +49,8 @@ class ProviderState:
     """
 
     key: ProviderKey
-    copies: dict[Name, Copy]
-    calendar: Calendar
+    copies: Copies
+    calendar: DayIndex
     versions: dict[str, str]
     known: Known | None
     newer: dict[Name | str, int]
@@ -67,6 +72,10 @@ class ProviderState:
         """The stored copy of an item, live or not."""
         return self.copies.get((item.kind, item.id))
 
+    def on(self, day: date, zone: str) -> list[Item]:
+        """The live items that can touch a local date, in the order of kind and id."""
+        return [copy.item for name in self.calendar.on(day, zone) if (copy := self.copies.get(name))]
+
     def put(self, copy: Copy) -> None:
         """Take in a copy that was just written, unless memory was read since and holds a newer one."""
         name = (copy.item.key.kind, copy.item.key.id)
@@ -74,11 +83,12 @@ class ProviderState:
         if held is not None and held.item.revision > copy.item.revision:
             return
         copy.impacts.pack()
-        self.copies[name] = copy
-        if copy.live:
-            self.calendar.put(copy.item, name)
-        else:
-            self.calendar.remove(*name)
+        self.copies.put(name, copy)
+        self.calendar.replace(name, _live(held), _live(copy))
+
+
+def _live(copy: Copy | None) -> Item | None:
+    return copy.item if copy is not None and copy.live else None
 
 
 class Providers:
@@ -110,7 +120,8 @@ class Providers:
         self._horizon = horizon_days
         self._max_items = max_items
         self._states: OrderedDict[ProviderKey, ProviderState] = OrderedDict()
-        self._settled: OrderedDict[ItemKey, Revision] = OrderedDict()
+        self._in_use = InUse(max_items // IN_USE)
+        self._settled = SettledRevisions(max_items)
         self._taken: dict[ItemKey, Revision] = {}
         self._loads = 0
         self._weighed = 0  # the load after which all were weighed
@@ -133,16 +144,15 @@ class Providers:
         # The versions first: see the head of this file.
         newer: dict[Name | str, int] = {}
         versions = self._versions(key, newer)
-        copies = {}
+        copies, calendar = Copies(key, self._in_use), DayIndex()
         for row in self._store.query(Table.ITEMS, pk):
+            name = name_of(row)
             if number := newer_schema(row):
-                newer[name_of(row)] = number
+                newer[name] = number
             else:
-                copies[name_of(row)] = read_copy(row, key.tenant, key.emr, key.provider)
-        calendar = Calendar()
-        for name, copy in copies.items():
-            if copy.live:
-                calendar.put(copy.item, name)
+                copy = read_copy(row, key.tenant, key.emr, key.provider)
+                copies.put_packed(name, copy)
+                calendar.replace(name, None, _live(copy))
         state = ProviderState(
             key,
             copies,
@@ -182,7 +192,8 @@ class Providers:
         )
         rows = self._store.query(Table.SPANS, key.pk(), span, ("sk", "write_version", "schema"))
         newer.update({str(row["sk"]): number for row in rows if (number := newer_schema(row))})
-        return {str(row["sk"]): str(row["write_version"]) for row in rows}
+        # Every provider has documents of the same days: equal texts are one in memory.
+        return {sys.intern(str(row["sk"])): str(row["write_version"]) for row in rows}
 
     def note(self, key: ProviderKey, copy: Copy) -> None:
         """Take in a copy that was just written, if the provider is in memory."""
@@ -201,7 +212,7 @@ class Providers:
 
     def has_settled(self, copy: Copy) -> bool:
         """Whether this process has written the spans for all that a stored copy's write touched."""
-        return self._settled.get(copy.item.key) == copy.item.revision
+        return self._settled.has(copy.item.key, copy.item.revision)
 
     def has_taken(self, key: ItemKey, revision: Revision) -> bool:
         """Whether this process has written or read an item's revision, and what is in memory was read with or after it.
@@ -275,10 +286,7 @@ class Providers:
         """Note that the spans for these revisions are written, by this process; it stays true whatever is forgotten."""
         for key, revision in items.items():
             self._taken.pop(key, None)
-            self._settled[key] = revision
-            self._settled.move_to_end(key)
-        while len(self._settled) > self._max_items:
-            self._settled.popitem(last=False)
+            self._settled.add(key, revision)
 
 
 def _weight(state: ProviderState) -> int:

@@ -153,7 +153,7 @@ class Settler:
         plugin, version = self._host.version(key.emr)
         newest = [item.revision.time for item in work.source.items] if work.source else []
         unreadable = [state.unreadable(day.isoformat()) for day in days] if state.newer else []
-        asked = [(day, state.calendar.on(day, zone)) for day in days]
+        asked = [(day, state.on(day, zone)) for day in days]
         answers = self._host.spans_of_days(key, zone, asked)
         documents = []
         for place, ((day, items), answer) in enumerate(zip(asked, answers, strict=True)):
@@ -203,7 +203,7 @@ class Settler:
         item's time for other dates; or its dates' documents may have been written over since.
         """
         touched: set[date] = set()
-        for name in before.copies.keys() | after.copies.keys():
+        for name in {*before.copies, *after.copies}:
             old, new = before.copies.get(name), after.copies.get(name)
             if old is None or new is None or old.item.revision != new.item.revision:
                 change = Change(
@@ -289,9 +289,7 @@ class Settler:
                 work[key].done[1].add(document.day)
                 self._observer.provider_day(document.plugin, document.status, document.count)
                 if key not in again:
-                    self._providers.get(key).versions[document.day.isoformat()] = str(
-                        put.row["write_version"]
-                    )
+                    self._providers.get(key).versions[str(put.row["sk"])] = str(put.row["write_version"])
             else:
                 again[key] = work[key]
                 self._providers.forget(key)

@@ -7,6 +7,7 @@ Every row of a kind has the same attributes, so that an update replaces it whole
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -39,6 +40,12 @@ def _texts_read(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=8192)
 def _instant_text(at: int) -> str:
     return utc_text(moment(at))
+
+
+@lru_cache(maxsize=4096)
+def _day_text(day: date) -> str:
+    """Every provider has documents of the same days: equal texts are one in memory."""
+    return sys.intern(day.isoformat())
 
 
 def _number(value: object) -> int | None:
@@ -189,7 +196,7 @@ def document_row(document: Document, write_version: str, computed_at: str, expir
     """A row of `available-spans`."""
     return {
         "pk": document.provider.pk(),
-        "sk": document.day.isoformat(),
+        "sk": _day_text(document.day),
         "spans": document.spans,
         "status": document.status,
         "reason": document.reason,

@@ -242,7 +242,7 @@ class Simulation:
             self._late,
             self.trace,
         )
-        engine = self._history.engine(store, process.clock, self._rng.choice([4, 1000]))
+        engine = self._history.engine(store, process.clock, self._rng.choice([4, 12, 1000]))
         if self._faults.slip:
             let_slip(engine.providers, lambda: self._slips(who))
         return engine

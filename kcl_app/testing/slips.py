@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from kcl_app.engine.providers import Providers, ProviderState
-from processors.calendars import Calendar
+from processors.calendars import DayIndex, Name
 from processors.items import Item
 from processors.keys import ProviderKey
 
@@ -13,28 +13,27 @@ REASON = "processing_failed"
 """What the dead letter of a record says on which the engine itself failed."""
 
 
-class _SlippingCalendar(Calendar):
-    """A calendar that an item may fail to get into.
+class _SlippingIndex(DayIndex):
+    """An index that an item may fail to get into.
 
     Args:
-        items: what it starts with; these do get in.
+        index: what it starts with.
         slips: whether the next one does not.
     """
 
-    def __init__(self, items: Iterable[Item], slips: Callable[[], bool]) -> None:
-        super().__init__(items)
-        self._slips: Callable[[], bool] | None = slips
+    def __init__(self, index: DayIndex, slips: Callable[[], bool]) -> None:
+        self.__dict__.update(index.__dict__)
+        self._slips = slips
 
-    def put(self, item: Item, name: tuple[str, str] | None = None) -> None:
-        """Add an item or replace it.
+    def replace(self, name: Name, old: Item | None, new: Item | None) -> None:
+        """Bring a change in.
 
         Raises:
             RuntimeError: it slips, and nothing has changed.
         """
-        slips = getattr(self, "_slips", None)  # there is none while it is filled
-        if slips is not None and slips():
+        if new is not None and self._slips():
             raise RuntimeError("a fault of ours")
-        super().put(item, name)
+        super().replace(name, old, new)
 
 
 def let_slip(providers: Providers, slips: Callable[[], bool]) -> None:
@@ -48,7 +47,7 @@ def let_slip(providers: Providers, slips: Callable[[], bool]) -> None:
 
     def slipping(key: ProviderKey) -> ProviderState:
         state = load(key)
-        state.calendar = _SlippingCalendar((one.item for one in state.copies.values() if one.live), slips)
+        state.calendar = _SlippingIndex(state.calendar, slips)
         return state
 
     providers._load = slipping  # type: ignore[method-assign]
