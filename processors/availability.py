@@ -26,6 +26,7 @@ from .items import (
     Slot,
     TimeOff,
     WorkingHours,
+    body_from_json,
 )
 from .keys import ItemKey
 from .revisions import Revision
@@ -109,7 +110,7 @@ def spans_of_day(day: date, items: Iterable[Item], zone: str) -> tuple[Span, ...
         raise Reject("too_large", f"the provider-day is made from more than {MAX_LINES} lines of hours")
     pieces = 0
     for hours_of_week in weekly:
-        for offer, piece in _weekly_offers(hours_of_week, hours_of_week.time_zone or zone, within, overrides):
+        for offer, piece in _offers_of_week(hours_of_week, zone, day, within, overrides):
             offers[offer].append(piece)
             pieces += 1
             if pieces > MAX_PIECES:
@@ -140,6 +141,26 @@ def _on_date(zone: str, day: date, opens: time, closes: time) -> tuple[Interval,
 
 def _since_midnight(clock: time) -> int:
     return (clock.hour * 3600 + clock.minute * 60 + clock.second) * times.SECOND + clock.microsecond
+
+
+_FEW_LINES = 20
+"""Lines of weekly hours whose offers of a day are remembered."""
+
+
+def _offers_of_week(
+    body: WorkingHours, zone: str, day: date, within: tuple[Interval, ...], overridden: Container[date]
+) -> Iterable[tuple[OfferKey, Offered]]:
+    if overridden or body.not_available or len(body.weekly) > _FEW_LINES:
+        return _weekly_offers(body, body.time_zone or zone, within, overridden)
+    return _plain_offers(body.json_text(), zone, day)
+
+
+@lru_cache(maxsize=8192)
+def _plain_offers(body: str, zone: str, day: date) -> tuple[tuple[OfferKey, Offered], ...]:
+    """The same of a stored body, for hours that hold on every date; a provider's days are computed again and again."""
+    hours = body_from_json(WorkingHours.kind, body)
+    assert isinstance(hours, WorkingHours)  # what else has its kind
+    return tuple(_weekly_offers(hours, hours.time_zone or zone, times.day_intervals(zone, day), ()))
 
 
 def _weekly_offers(
