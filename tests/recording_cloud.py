@@ -5,9 +5,10 @@ processes and the cloud because the KCL speaks HTTP/2 to Kinesis, which a proxy 
 
     python recording_cloud.py ministack FILE [resharding.py, for shards that close as Kinesis' do]
 
-Each line of FILE is a new (caller, action, resource) as JSON. Once the file is taken away all are new again. While there
-is a file of that name that ends in `.allowed` (a key, and the actions and resources that who signs with it is allowed, as
-JSON), it refuses that caller all else, in AWS's words.
+Each line of FILE is a new (caller, action, resource) as JSON. Once the file is taken away all are new again.
+
+While there is a file of that name that ends in `.allowed` (a key, and the actions and resources that who signs with it
+is allowed, as JSON), it refuses that caller all else, in AWS's words.
 """
 
 from __future__ import annotations
