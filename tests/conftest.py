@@ -76,7 +76,6 @@ def private_settings(tmp_path: Path) -> Callable[..., Settings]:
 
 @pytest.fixture
 def cloud(
-    request: pytest.FixtureRequest,
     local_cloud_venv: Path,
     private_settings: Callable[..., Settings],
     tmp_path: Path,
@@ -85,7 +84,7 @@ def cloud(
     """Starts local clouds for one test, each with a port and a folder of its own.
 
     They are killed when the test is over, failed or not, without saving what they hold. What processes of ours have
-    asked them for must be allowed by deploy/ecs/service.yaml, but for a test that is marked `asks_more`.
+    asked them for must be allowed by deploy/ecs/service.yaml.
     """
     started: list[LocalCloud] = []
     monkeypatch.setitem(wiring.LOCAL_CREDENTIALS, "AWS_ACCESS_KEY_ID", asked.TESTS)
@@ -113,7 +112,7 @@ def cloud(
     finally:
         for local in started:
             local.stop(save=False)
-    for number, local in enumerate(started if request.node.get_closest_marker("asks_more") is None else []):
+    for number, local in enumerate(started):
         not_allowed = asked.asked(record(number), local.settings) - asked.permitted()
         assert not not_allowed, f"deploy/ecs/service.yaml does not allow {sorted(not_allowed)}"
 

@@ -6,6 +6,9 @@ processes and the cloud because the KCL speaks HTTP/2 to Kinesis, which a proxy 
     python recording_cloud.py ministack FILE [resharding.py, for shards that close as Kinesis' do]
 
 Each line of FILE is a new (caller, action, resource) as JSON. Once the file is taken away all are new again.
+
+While there is a file of that name that ends in `.allowed` (a key, and the actions and resources that who signs with it
+is allowed, as JSON), it refuses that caller all else, in AWS's words.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -114,6 +117,46 @@ def _s3(method: str, path: str) -> Asked:
     return (f"s3:{actions.get(method, method)}", f"object/{bucket}")
 
 
+def refused(asked: Collection[Asked], allowed: Collection[Asked]) -> Asked | None:
+    """What IAM would refuse of a request; None: nothing.
+
+    Args:
+        asked: as of `called`.
+        allowed: what the caller is allowed. The stream of an iterator or a token is known to IAM alone.
+    """
+    actions = {action for action, _ in allowed}
+    for one in sorted(asked):
+        if one not in allowed and not (one[1] == "*" and one[0] in actions):
+            return one
+    return None
+
+
+def refusal(asked: Asked, target: str) -> tuple[int, str, bytes]:
+    """Status, content type and body with which AWS refuses.
+
+    Args:
+        asked: what it refuses.
+        target: the operation, as DynamoDB and Kinesis are called.
+    """
+    (action, resource), service = asked, asked[0].partition(":")[0]
+    if service == "s3":
+        return (
+            403,
+            "application/xml",
+            b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+        )
+    message = (
+        f"User: arn:aws:sts::000000000000:assumed-role/role/task is not authorized to perform: {action} "
+        f"on resource: arn:aws:{service}:us-east-1:000000000000:{resource} "
+        f"because no identity-based policy allows the {action} action"
+    )
+    kind = "application/x-amz-json-1.0"
+    if target.endswith(".BatchExecuteStatement"):  # each statement has an outcome of its own
+        error = {"Code": "AccessDenied", "Message": message}
+        return 200, kind, json.dumps({"Responses": [{"Error": error}]}).encode()
+    return 400, kind, json.dumps({"__type": "AccessDeniedException", "message": message}).encode()
+
+
 Scope = dict[str, Any]
 Message = dict[str, Any]
 App = Callable[
@@ -125,19 +168,29 @@ def recording(app: App, file: Path) -> App:
     """An ASGI application that writes down what it is asked, and passes it on."""
     known: set[tuple[str, ...]] = set()
 
-    def note(scope: Scope, body: bytes) -> None:
+    rules = file.with_suffix(".allowed")
+
+    def note(scope: Scope, body: bytes) -> tuple[int, str, bytes] | None:
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         if not file.exists():
             known.clear()
-        for asked in called(scope["method"], path, headers, body):
+        all_asked = called(scope["method"], path, headers, body)
+        for asked in all_asked:
             line = (*caller(headers), *asked)
             if line not in known:
                 known.add(line)
                 with file.open("a") as out:
                     out.write(json.dumps(line) + "\n")
+        if not rules.exists():
+            return None
+        whose, allowed = json.loads(rules.read_text(encoding="utf-8"))
+        no = (
+            refused(all_asked, {(one[0], one[1]) for one in allowed}) if caller(headers)[0] == whose else None
+        )
+        return None if no is None else refusal(no, headers.get("x-amz-target", ""))
 
     async def application(scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -149,7 +202,13 @@ def recording(app: App, file: Path) -> App:
             messages.append(message)
             if message["type"] != "http.request" or not message.get("more_body"):
                 break
-        note(scope, b"".join(one.get("body", b"") for one in messages))
+        no = note(scope, b"".join(one.get("body", b"") for one in messages))
+        if no is not None:
+            status, kind, body = no
+            head = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": status, "headers": head})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            return
 
         async def again() -> Message:
             return messages.pop(0) if messages else await receive()

@@ -62,8 +62,13 @@ def allowed(name: str, *, collector: bool = False) -> Allowed:
         if statement.get("Sid", "").startswith("Collector") is not collector or statement["Sid"] == "DataKey":
             continue
         for action in listed(statement["Action"]):
-            found |= {(action, _resource(one)) for one in listed(statement["Resource"])}
+            found |= {(action, resource) for resource in resources(statement)}
     return found
+
+
+def resources(statement: dict[str, Any]) -> list[str]:
+    """What a statement is about, in the same words."""
+    return [_resource(one) for one in listed(statement["Resource"])]
 
 
 def key_use(name: str) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,22 @@ output() {
 
 # A command of kcl-app, run as a task beside the workers; prints the task's ARN: operator dead-letters list --json
 operator() {
+    _definition=$(output "$SERVICE" OperatorTaskDefinition) || return
+    _task "$_definition" "$@"
+}
+
+# The same with the workers' own role, settings and size: as_worker doctor
+as_worker() {
+    _cluster=$(output "$SERVICE" ClusterName) || return
+    _definition=$(aws ecs describe-services --cluster "$_cluster" --services "$(output "$SERVICE" ServiceName)" \
+        --query "services[0].taskDefinition" --output text) || return
+    _task "$_definition" "$@"
+}
+
+# Runs a task definition with a command.
+_task() {
+    _definition=$1
+    shift
     _overrides=$(python3 -c '
 import json, sys
 print(json.dumps({"containerOverrides": [{"name": "kcl-app", "command": sys.argv[1:]}]}))' "$@") || return
@@ -20,17 +36,18 @@ print(json.dumps({"containerOverrides": [{"name": "kcl-app", "command": sys.argv
     _network=$(aws ecs describe-services --cluster "$_cluster" --services "$(output "$SERVICE" ServiceName)" \
         --query "services[0].networkConfiguration" --output json) || return
     aws ecs run-task --cluster "$_cluster" --launch-type FARGATE --platform-version 1.4.0 \
-        --task-definition "$(output "$SERVICE" OperatorTaskDefinition)" \
-        --network-configuration "$_network" --overrides "$_overrides" \
+        --task-definition "$_definition" --network-configuration "$_network" --overrides "$_overrides" \
         --query "tasks[0].taskArn" --output text
 }
 
-# Waits for a task (ten minutes at most; then call it again), shows its log, and has its exit status: followed "$(operator recompute --tenant acme)"
+# Waits for a task (ten minutes at most; then call it again), shows its log, and has its exit status:
+#   followed "$(operator recompute --tenant acme)"
+#   followed "$(as_worker doctor)" worker
 followed() {
     _cluster=$(output "$SERVICE" ClusterName) || return
     aws ecs wait tasks-stopped --cluster "$_cluster" --tasks "$1" || return
     aws logs get-log-events --log-group-name "$(output "$SERVICE" LogGroupName)" \
-        --log-stream-name "operator/kcl-app/${1##*/}" --start-from-head \
+        --log-stream-name "${2:-operator}/kcl-app/${1##*/}" --start-from-head \
         --query "events[].message" --output text | tr '\t' '\n'
     _status=$(aws ecs describe-tasks --cluster "$_cluster" --tasks "$1" \
         --query "tasks[0].containers[?name=='kcl-app'].exitCode | [0]" --output text) || return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -13,29 +14,45 @@ from rich.table import Table
 from kcl_app import wiring
 from kcl_app.cli.common import Config, plain
 from kcl_app.doctor.checks import Check, State, healthy, summary
+from kcl_app.doctor.needs import ROLES
 
 _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red bold", State.SKIPPED: "magenta"}
 _WIDTH = max(len(state.value) for state in State)
 
 
+class Whose(Enum):
+    """A role of deploy/ecs/service.yaml, as `needs.ROLES` calls it."""
+
+    WORKER = "worker"
+    HORIZON = "horizon"
+    OPERATOR = "operator"
+    PRODUCER = "producer"
+    READER = "reader"
+
+
 def doctor(
     config: Config = None,
+    role: Annotated[
+        Whose,
+        typer.Option("--role", help="Whose needs are examined; run it with that role's credentials."),
+    ] = Whose.WORKER,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
 ) -> None:
     """Look at all that a worker needs, and say how to mend what is wrong; status 1 where a worker cannot work so.
 
-    Nothing is changed: writes are tried on conditions that cannot hold.
+    Nothing is changed: writes are tried on conditions that cannot hold. AWS is asked for nothing that the role in
+    deploy/ecs/service.yaml does not allow.
     """
     from kcl_app.doctor.examination import examine  # needs AWS's packages, which the light install has not
 
     console = Console(highlight=False)
     checks: list[Check] = []
-    for check in examine(config, wiring.java_home()):
+    for check in examine(config, wiring.java_home(), ROLES[role.value]):
         checks.append(check)
         if not as_json:
             show(check, console)
     if as_json:
-        told = {"ok": healthy(checks), "checks": [check.as_json() for check in checks]}
+        told = {"ok": healthy(checks), "role": role.value, "checks": [check.as_json() for check in checks]}
         typer.echo(json.dumps(told, ensure_ascii=False))
     else:
         console.print(f"[bold]{summary(checks)}[/bold]")

@@ -30,6 +30,16 @@ def status(
     seconds: Annotated[
         float, typer.Option(min=0.0, max=60.0, help="How long to watch for rates and trends.")
     ] = 2.0,
+    count: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=3600.0,
+            metavar="SECONDS",
+            help="Count dead letters and stale days for so long, by reading their tables. If not given: the letters in "
+            "the first megabyte of theirs.",
+        ),
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Say whether the workers keep up (status 0, else 1); show shards, owners, lag, plugins, dead letters.
@@ -40,7 +50,7 @@ def status(
     from kcl_app.status.render import render
 
     settings = settings_of(config)
-    found = look(settings, urls_of(settings, metrics), seconds, time.sleep)
+    found = look(settings, urls_of(settings, metrics), seconds, time.sleep, count)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False))
     else:
@@ -56,6 +66,16 @@ def top(
     interval: Annotated[
         float, typer.Option(min=0.2, max=3600.0, help="Seconds between two looks at the workers.")
     ] = 2.0,
+    count: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=10.0,
+            metavar="SECONDS",
+            help="Count dead letters and stale days, once a minute for so long. If not given: the letters in the first "
+            "megabyte of their table.",
+        ),
+    ] = 0.0,
     once: Annotated[bool, typer.Option("--once", help="One picture, and no more.")] = False,
 ) -> None:
     """Watch the same live, the shard furthest behind first; `q` or Ctrl-C ends it.
@@ -70,9 +90,9 @@ def top(
     urls = urls_of(settings, metrics)
     console = console_of()
     if once or not console.is_terminal:
-        console.print(render(look(settings, urls, interval, time.sleep), console.width))
+        console.print(render(look(settings, urls, interval, time.sleep, count), console.width))
         return
-    watch(settings, urls, interval, console)
+    watch(settings, urls, interval, console, count)
 
 
 def urls_of(settings: Settings, given: list[str] | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from kcl_app import wiring
 from kcl_app.doctor.checks import Check, failed, ok, skipped, warning
+from kcl_app.doctor.needs import KCL_TABLES, On, name_of
 from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings
 from kcl_app.worker import preflight
@@ -52,15 +53,6 @@ def clients(settings: Settings) -> Clients:
     )
 
 
-def kcl_tables(application: str) -> dict[str, str]:
-    """The tables that the KCL makes for itself, each with its key: leases, coordinator, how loaded the workers are."""
-    return {
-        application: "leaseKey",
-        f"{application}-CoordinatorState": "key",
-        f"{application}-WorkerMetricStats": "wid",
-    }
-
-
 def stream_of(settings: Settings, summary: Mapping[str, Any]) -> Iterator[Check]:
     """What is to be said of a stream.
 
@@ -92,47 +84,24 @@ def stream_of(settings: Settings, summary: Mapping[str, Any]) -> Iterator[Check]
         )
 
 
-def tables(settings: Settings) -> list[tuple[str, bool]]:
-    """The tables' names, each with whether its rows expire."""
-    of = settings.tables
-    return [(of.items, True), (of.spans, True), (of.providers, False), (of.dead_letters, True)]
-
-
 def table(settings: Settings, clients: Clients, name: str) -> Iterator[Check]:
     """One of the four tables."""
     yield from table_of(settings, name, clients.preflight.table(name))
 
 
 def time_to_live(settings: Settings, clients: Clients, name: str) -> Iterator[Check]:
-    """Whether a table's rows go when they have expired; a worker need not be allowed to ask."""
+    """Whether a table's rows go when they have expired."""
     call = partial(clients.dynamodb.describe_time_to_live, TableName=name)
-    yield from _optional(
-        f"table {name}: time to live",
-        lambda: ttl_of(
-            settings, name, preflight.ask(settings, f"table {name}", call)["TimeToLiveDescription"]
-        ),
-    )
+    told = preflight.ask(settings, f"table {name}", call)["TimeToLiveDescription"]
+    yield from ttl_of(settings, name, told)
 
 
 def backups(settings: Settings, clients: Clients, name: str) -> Iterator[Check]:
-    """Whether a table can be restored; not asked of the local cloud, which keeps nothing that matters."""
-    if settings.aws.endpoint_url is not None:
-        return
+    """Whether a table can be restored; the local cloud keeps nothing that matters."""
     call = partial(clients.dynamodb.describe_continuous_backups, TableName=name)
-    yield from _optional(
-        f"table {name}: backup",
-        lambda: backups_of(
-            settings, name, preflight.ask(settings, f"table {name}", call)["ContinuousBackupsDescription"]
-        ),
-    )
-
-
-def _optional(name: str, make: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """Checks by a call that a worker's role may well lack."""
-    try:
-        yield from list(make())
-    except PreflightError as error:
-        yield skipped(name, error.wrong, error.mend if error.kind == "denied" else "")
+    told = preflight.ask(settings, f"table {name}", call)["ContinuousBackupsDescription"]
+    if settings.aws.endpoint_url is None:
+        yield from backups_of(settings, name, told)
 
 
 def table_of(settings: Settings, name: str, description: Mapping[str, Any]) -> Iterator[Check]:
@@ -195,8 +164,9 @@ def bucket(settings: Settings, clients: Clients) -> Iterator[Check]:
     yield ok(f"bucket {settings.tables.dead_letter_bucket}", "there")
 
 
-def kcl_table(settings: Settings, clients: Clients, name: str) -> Iterator[Check]:
+def kcl_table(settings: Settings, clients: Clients, on: On) -> Iterator[Check]:
     """A table of the KCL's own, which it makes at the first start of an application."""
+    name, key = name_of(on, settings), KCL_TABLES[on]
     call = partial(clients.kcl_dynamodb.describe_table, TableName=name)
     try:
         found = preflight.ask(settings, f"table {name}", call)["Table"]
@@ -205,7 +175,6 @@ def kcl_table(settings: Settings, clients: Clients, name: str) -> Iterator[Check
             raise
         yield ok(f"KCL table {name}", "not there yet: the first worker makes it")
         return
-    key = kcl_tables(settings.stream.application)[name]
     keys = [one["AttributeName"] for one in found.get("KeySchema", [])]
     if keys != [key]:
         yield failed(

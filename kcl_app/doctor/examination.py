@@ -10,18 +10,24 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 
 from kcl_app.doctor import cloud, machine, permissions, worker
-from kcl_app.doctor.checks import Check, State, failed, made, ok, skipped
-from kcl_app.errors import PreflightError
+from kcl_app.doctor.checks import Check, Make, State, failed, made, ok, skipped
+from kcl_app.doctor.needs import KCL_TABLES, OF_THE_KCL, TABLES, TEMPLATE, WORKER, On, Role, name_of
+from kcl_app.doctor.probes import probes
+from kcl_app.errors import Kind, PreflightError
 from kcl_app.settings import Settings, SettingsError, load
 from kcl_app.worker import leadership, preflight
 
+CLOCK = "clock"
+_INSIDE = {On.BUCKET: On.OBJECTS, On.LEASES: On.LEASES_BY_OWNER}
 
-def examine(config: Path | None, java_home: str | None, **over: Any) -> Iterator[Check]:
+
+def examine(config: Path | None, java_home: str | None, role: Role = WORKER, **over: Any) -> Iterator[Check]:
     """Look at everything, telling each check as it is made. Nothing is changed by it, and it takes a finite time.
 
     Args:
         config: the settings file; None: as for every command.
         java_home: JAVA_HOME of the environment.
+        role: whose needs are examined. AWS is asked for nothing that it does not allow.
         over: settings that go over file and environment.
     """
     settings: Settings | None = None
@@ -32,26 +38,29 @@ def examine(config: Path | None, java_home: str | None, **over: Any) -> Iterator
     else:
         of = f"application {settings.stream.application} on stream {settings.stream.name}"
         yield ok("settings", f"{settings.environment}, {preflight.where_of(settings)}, {of}")
+    yield ok("examined for", f"{role.word}: what {role.resource} in {TEMPLATE} allows, and nothing else")
+    works = role is WORKER
     yield from made("python", lambda: iter([machine.python()]))
-    yield from made("java", partial(machine.java, java_home))
-    yield from made("kcl jars", lambda: iter([machine.jars()]))
+    if works:
+        yield from made("java", partial(machine.java, java_home))
+        yield from made("kcl jars", lambda: iter([machine.jars()]))
     if settings is None:
         yield skipped("stream, tables, worker", "the settings are wrong")
         return
     yield from made("plugins", partial(machine.plugins, settings))
-    shards: int | None = None
     seen: list[Check] = []
-    for check in made("AWS", partial(_cloud, settings)):
+    for check in made("AWS", partial(_cloud, settings, role)):
         seen.append(check)
         yield check
-    shards = _shards(seen)
-    yield from made("temporary folder", partial(machine.disk, shards))
-    yield from made("memory", partial(machine.memory, settings, shards))
-    yield from made("open files", lambda: iter([machine.limits()]))
-    yield from made("worker", partial(worker.worker, settings))
+    if works:
+        shards = _shards(seen)
+        yield from made("temporary folder", partial(machine.disk, shards))
+        yield from made("memory", partial(machine.memory, settings, shards))
+        yield from made("open files", lambda: iter([machine.limits()]))
+        yield from made("worker", partial(worker.worker, settings))
 
 
-def _cloud(settings: Settings) -> Iterator[Check]:
+def _cloud(settings: Settings, role: Role) -> Iterator[Check]:
     quick = leadership.quick(settings)
     try:
         clients = cloud.clients(quick)
@@ -61,54 +70,68 @@ def _cloud(settings: Settings) -> Iterator[Check]:
             "AWS", f"the AWS configuration cannot be used: {why}", "see ~/.aws and the AWS_* variables"
         )
         return
-    of = settings.stream
-    try:
-        stream = clients.preflight.stream()
-    except PreflightError as error:
-        yield failed(f"stream {of.name}", error.wrong, error.mend)
-        if error.kind in ("unreachable", "credentials"):
+    gone: set[On] = set()
+    for on, name, make in _looks(quick, clients, role):
+        if on in gone:
+            continue
+        trouble: list[Kind] = []
+        checks = list(made(name, partial(_looked, name, make, trouble)))
+        yield from checks
+        if set(trouble) & {"unreachable", "credentials"}:
             yield skipped("tables, bucket, permissions, clock", "AWS cannot be asked; see above")
             return
-        missing = error.kind == "missing"
-    else:
-        missing = False
-        yield from cloud.stream_of(settings, stream)
-    yield from made("clock", partial(cloud.clock, quick, clients))
-    there = []
-    for name, expires in cloud.tables(settings):
-        checks = list(made(f"table {name}", partial(cloud.table, quick, clients, name)))
-        if expires:
-            checks += made(f"table {name}: time to live", partial(cloud.time_to_live, quick, clients, name))
-        checks += made(f"table {name}: backup", partial(cloud.backups, quick, clients, name))
-        if all(check.state is not State.FAILED for check in checks):
-            there.append(name)
-        yield from checks
-    bucket = settings.tables.dead_letter_bucket
-    buckets = list(made(f"bucket {bucket}", partial(cloud.bucket, quick, clients)))
-    yield from buckets
-    kcl_there = {}
-    for name, key in cloud.kcl_tables(of.application).items():
-        checks = list(made(f"KCL table {name}", partial(cloud.kcl_table, quick, clients, name)))
-        if all(check.state is State.OK and "not there" not in check.found for check in checks):
-            kcl_there[name] = key
-        yield from checks
-    # What is not there cannot be tried.
-    if not missing:
-        probes = permissions.stream(quick, clients)
-        yield from made("permissions", partial(permissions.check, f"stream {of.name}", probes, quick))
-    for name in there:
-        probes = permissions.table(clients, name)
-        yield from made("permissions", partial(permissions.check, f"table {name}", probes, quick))
-    for name, key in kcl_there.items():
-        probes = permissions.kcl_table(clients, name, key)
-        yield from made("permissions", partial(permissions.check, f"KCL table {name}", probes, quick))
-    if not kcl_there:
-        yield skipped(
-            "permissions: KCL tables", "they are not there yet; dynamodb:CreateTable cannot be tried"
+        if name != CLOCK and any(
+            check.state is State.FAILED or "not there" in check.found for check in checks
+        ):
+            gone.add(on)
+    # What is not there, or is somebody else's, cannot be tried.
+    gone |= {inside for whole, inside in _INSIDE.items() if whole in gone}
+    for need in role.needs:
+        if need.on not in gone:
+            tried = partial(permissions.check, role, need, probes(need, quick, clients), quick)
+            yield from made("permissions", tried)
+    if gone & set(OF_THE_KCL):
+        yield skipped("permissions: KCL tables", "what is not there yet cannot be tried")
+    yield from permissions.not_tried(role)
+
+
+def _looked(name: str, make: Make, trouble: list[Kind]) -> Iterator[Check]:
+    """What a look tells; what sort of trouble it met is added to `trouble`."""
+    try:
+        yield from make()
+    except PreflightError as error:
+        trouble.append(error.kind)
+        if error.kind == "denied":
+            yield skipped(name, "may not be looked at; see the permissions")
+        else:
+            yield failed(name, error.wrong, error.mend)
+
+
+def _looks(settings: Settings, clients: cloud.Clients, role: Role) -> Iterator[tuple[On, str, Make]]:
+    """What to look at, as far as the role allows it: what it is, its name, and what makes the checks."""
+    stream = settings.stream.name
+    if role.may("kinesis:DescribeStreamSummary", On.STREAM):
+        yield (
+            On.STREAM,
+            f"stream {stream}",
+            lambda: cloud.stream_of(settings, clients.preflight.stream()),
         )
-    if all(check.state is not State.FAILED for check in buckets):
-        probes = permissions.bucket(quick, clients)
-        yield from made("permissions", partial(permissions.check, f"bucket {bucket}", probes, quick))
+    if role.may("kinesis:ListShards", On.STREAM):
+        yield On.STREAM, CLOCK, partial(cloud.clock, settings, clients)
+    for on in TABLES:
+        name = name_of(on, settings)
+        if role.may("dynamodb:DescribeTable", on):
+            yield on, f"table {name}", partial(cloud.table, settings, clients, name)
+        if role.may("dynamodb:DescribeTimeToLive", on):
+            yield on, f"table {name}: time to live", partial(cloud.time_to_live, settings, clients, name)
+        if role.may("dynamodb:DescribeContinuousBackups", on):
+            yield on, f"table {name}: backup", partial(cloud.backups, settings, clients, name)
+    if role.may("s3:ListBucket", On.BUCKET):
+        bucket = f"bucket {settings.tables.dead_letter_bucket}"
+        yield On.BUCKET, bucket, partial(cloud.bucket, settings, clients)
+    for on in KCL_TABLES:
+        if role.may("dynamodb:DescribeTable", on):
+            yield on, f"KCL table {name_of(on, settings)}", partial(cloud.kcl_table, settings, clients, on)
 
 
 def _shards(checks: list[Check]) -> int | None:

@@ -1,29 +1,31 @@
-"""Whether the credentials may do what a worker does, found out by doing it so that nothing changes.
-
-A read is a read. A write is conditional on what cannot be, or names a key that no table takes: AWS looks at permissions
-first, so an answer that the condition does not hold says that the write is allowed.
-"""
+"""Whether the credentials may do what a role's processes do, found out by trying each action."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kcl_app.doctor.checks import Check, failed, ok, skipped
-from kcl_app.doctor.cloud import Clients
+from kcl_app.doctor.needs import (
+    KEY_STATEMENT,
+    NOT_TRIED,
+    OF_THE_KCL,
+    TEMPLATE,
+    Need,
+    On,
+    Role,
+    name_of,
+    shown,
+)
+from kcl_app.doctor.probes import Probe
 from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings
 from kcl_app.worker import preflight
 
-NOBODY = "kcl-app-doctor"
-"""A key that is nobody's."""
-_NEVER = "attribute_exists({0}) AND attribute_not_exists({0})"
 _REFUSED = frozenset(
     {
         "BadDigest",
@@ -38,19 +40,6 @@ _REFUSED = frozenset(
     }
 )
 """Errors that come after the question of permission."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One action tried.
-
-    Attributes:
-        action: as IAM names it.
-        call: tries it.
-    """
-
-    action: str
-    call: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ def denied_by(error: ClientError, action: str, resource: str) -> Denied | None:
         resource: that it was tried on, for a person.
     """
     told = error.response.get("Error", {})
-    if told.get("Code") not in (*preflight.DENIED, "AccessDenied", "KMSAccessDeniedException"):
+    if told.get("Code") not in (*preflight.DENIED, "KMSAccessDeniedException"):
         return None
     message = " ".join(str(told.get("Message", "")).split())
     # Such as: User: ARN is not authorized to perform: kms:Decrypt on resource: ARN because no … policy allows …
@@ -115,157 +104,106 @@ def tried(probe: Probe, what: str, settings: Settings) -> Denied | None:
     return None
 
 
-def check(what: str, probes: Sequence[Probe], settings: Settings) -> Iterator[Check]:
-    """Try all actions on one thing.
+def check(role: Role, need: Need, probes: Sequence[Probe], settings: Settings) -> Iterator[Check]:
+    """Try all actions of one statement.
 
     Args:
-        what: for a person, such as ``table scheduling-items``.
-        probes: the actions.
-        settings: where AWS is.
+        role: whose statement it is.
+        need: the statement.
+        probes: try its actions.
+        settings: where AWS is, and how things are named.
     """
+    what = shown(need.on, settings)
     name = f"permissions: {what}"
-    denied = []
+    denied: list[Denied] = []
+    allowed: list[str] = []
     for probe in probes:
         try:
-            if found := tried(probe, what, settings):
-                denied.append(found)
+            found = tried(probe, what, settings)
         except PreflightError as error:
-            yield skipped(name, f"{probe.action} could not be tried: {error.wrong}", error.mend)
-            return
-    allowed = [probe.action for probe in probes]
-    if not denied:
+            if error.kind == "missing" and need.on in OF_THE_KCL:
+                yield skipped(name, "it is not there yet: the first worker makes it")
+                return
+            if error.kind == "missing":
+                yield failed(name, error.wrong, error.mend)
+                return
+            untried = f"{probe.action} could not be tried: {error.wrong}"
+            if error.kind in ("unreachable", "credentials"):
+                yield failed(name, untried, error.mend)
+                return
+            yield skipped(name, untried, error.mend)
+            continue
+        if found:
+            denied.append(found)
+        else:
+            allowed.append(probe.action)
+    if denied:
+        told = "; ".join(
+            f"{one.action} on {one.resource}{f' ({one.by})' if one.by else ''}" for one in denied
+        )
+        yield failed(name, f"denied: {told}", mended(role, need, denied, settings))
+    elif allowed and len(allowed) == len(probes):
         yield ok(name, ", ".join(_short(allowed)))
+
+
+def mended(role: Role, need: Need, denied: Sequence[Denied], settings: Settings) -> str:
+    """What to add, to which statement of the template; and as a statement of its own, for a policy of another make.
+
+    Args:
+        role: that was examined.
+        need: the statement whose actions were tried.
+        denied: what is denied.
+        settings: how things are named.
+    """
+    if any("explicit deny" in one.by for one in denied):
+        return "take the explicit deny away, or its condition: no Allow goes over it"
+    places: dict[str, list[str]] = {}
+    for one in denied:
+        place = need.statement if one.action in need.actions else KEY_STATEMENT
+        places.setdefault(place, []).append(one.action)
+    told = " and ".join(
+        f"{', '.join(dict.fromkeys(actions))} to statement {place}" for place, actions in places.items()
+    )
+    return (
+        f"add {told} of {role.resource} in {TEMPLATE}; in another policy: {statement(denied, need, settings)}"
+    )
+
+
+def statement(denied: Sequence[Denied], need: Need, settings: Settings) -> str:
+    """The statement that a policy lacks. Arguments as of `mended`."""
+
+    def arn(one: Denied) -> str:
+        if one.resource.startswith("arn:"):
+            return one.resource
+        # S3 answers some calls with a status and no more.
+        name = {On.BUCKET: "", On.OBJECTS: "/*"}.get(need.on)
+        return "*" if name is None else f"arn:aws:s3:::{name_of(need.on, settings)}{name}"
+
+    actions = sorted({one.action for one in denied})
+    resources = sorted({arn(one) for one in denied})
+    return json.dumps({"Effect": "Allow", "Action": actions, "Resource": resources})
+
+
+def not_tried(role: Role) -> Iterator[Check]:
+    """The actions of a role that nobody can try without changing something."""
+    found = [(action, need) for need in role.needs for action in need.actions if action in NOT_TRIED]
+    if not found:
         return
-    shown = "; ".join(f"{one.action} on {one.resource}{f' ({one.by})' if one.by else ''}" for one in denied)
-    yield failed(name, f"denied: {shown}", f"add to the role's policy: {statement(denied)}")
-
-
-def statement(denied: Sequence[Denied]) -> str:
-    """The statement that a policy lacks."""
-    resources = sorted({one.resource if one.resource.startswith("arn:") else "*" for one in denied})
-    return json.dumps(
-        {"Effect": "Allow", "Action": sorted({one.action for one in denied}), "Resource": resources}
+    by_action: dict[str, list[str]] = {}
+    for action, need in found:
+        by_action.setdefault(action, []).append(need.statement)
+    told = "; ".join(
+        f"{action} ({', '.join(statements)}), which {NOT_TRIED[action]}"
+        for action, statements in sorted(by_action.items())
+    )
+    yield skipped(
+        "permissions: what trying would change",
+        told,
+        f"compare the role's policy with these statements of {role.resource} in {TEMPLATE}",
     )
 
 
 def _short(actions: Sequence[str]) -> list[str]:
     """Actions with their service named once."""
     service = actions[0].partition(":")[0] if actions else ""
-    return [actions[0], *(action.removeprefix(f"{service}:") for action in actions[1:])]
-
-
-def stream(settings: Settings, clients: Clients) -> list[Probe]:
-    """What the KCL does with the stream."""
-    name, kinesis = settings.stream.name, clients.kinesis
-    shards: list[str] = []
-    iterators: list[str] = []
-
-    def list_shards() -> None:
-        shards.extend(one["ShardId"] for one in kinesis.list_shards(StreamName=name, MaxResults=1)["Shards"])
-
-    def get_iterator() -> None:
-        answer = kinesis.get_shard_iterator(
-            StreamName=name,
-            ShardId=(shards or ["shardId-000000000000"])[0],
-            ShardIteratorType="LATEST",
-        )
-        iterators.append(answer["ShardIterator"])
-
-    def get_records() -> None:
-        if iterators:
-            kinesis.get_records(ShardIterator=iterators[0], Limit=1)
-
-    return [
-        Probe("kinesis:DescribeStreamSummary", partial(kinesis.describe_stream_summary, StreamName=name)),
-        Probe("kinesis:ListShards", list_shards),
-        Probe("kinesis:GetShardIterator", get_iterator),
-        Probe("kinesis:GetRecords", get_records),
-    ]
-
-
-def table(clients: Clients, name: str) -> list[Probe]:
-    """What a worker does with one of its tables."""
-    dynamodb = clients.dynamodb
-    key = {"pk": {"S": NOBODY}, "sk": {"S": "-"}}
-
-    def statement(text: str) -> None:
-        (answer,) = dynamodb.batch_execute_statement(Statements=[{"Statement": text}])["Responses"]
-        if error := answer.get("Error"):
-            code, message = str(error.get("Code", "")), str(error.get("Message", ""))
-            raise ClientError({"Error": {"Code": code, "Message": message}}, "BatchExecuteStatement")
-
-    def transact() -> None:
-        never = _NEVER.format("pk")
-        dynamodb.transact_write_items(
-            TransactItems=[{"Put": {"TableName": name, "Item": key, "ConditionExpression": never}}]
-        )
-
-    return [
-        Probe(
-            "dynamodb:Query",
-            partial(
-                dynamodb.query,
-                TableName=name,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": NOBODY}},
-                Limit=1,
-            ),
-        ),
-        Probe(
-            "dynamodb:BatchGetItem",
-            partial(dynamodb.batch_get_item, RequestItems={name: {"Keys": [key]}}),
-        ),
-        Probe("dynamodb:Scan", partial(dynamodb.scan, TableName=name, Limit=1)),
-        # No table takes an empty key.
-        Probe(
-            "dynamodb:PartiQLInsert",
-            partial(statement, f"INSERT INTO \"{name}\" VALUE {{'pk': '', 'sk': '-'}}"),
-        ),
-        Probe(
-            "dynamodb:PartiQLUpdate",
-            partial(
-                statement,
-                f"UPDATE \"{name}\" SET reason = 'never' WHERE pk = '{NOBODY}' AND sk = '-' AND reason = 'never'",
-            ),
-        ),
-        Probe("dynamodb:PutItem", transact),
-    ]
-
-
-def kcl_table(clients: Clients, name: str, key: str) -> list[Probe]:
-    """What the KCL does with a table of its own."""
-    dynamodb = clients.kcl_dynamodb
-    nobody = {key: {"S": NOBODY}}
-    never: dict[str, Any] = {
-        "ConditionExpression": _NEVER.format("#key"),
-        "ExpressionAttributeNames": {"#key": key},
-    }
-
-    def update() -> None:
-        names = {"#key": key, "#never": "never"}
-        dynamodb.update_item(
-            TableName=name,
-            Key=nobody,
-            UpdateExpression="REMOVE #never",
-            ConditionExpression=_NEVER.format("#key"),
-            ExpressionAttributeNames=names,
-        )
-
-    return [
-        Probe("dynamodb:GetItem", partial(dynamodb.get_item, TableName=name, Key=nobody)),
-        Probe("dynamodb:Scan", partial(dynamodb.scan, TableName=name, Limit=1)),
-        Probe("dynamodb:PutItem", partial(dynamodb.put_item, TableName=name, Item=nobody, **never)),
-        Probe("dynamodb:UpdateItem", update),
-        Probe("dynamodb:DeleteItem", partial(dynamodb.delete_item, TableName=name, Key=nobody, **never)),
-    ]
-
-
-def bucket(settings: Settings, clients: Clients) -> list[Probe]:
-    """What a worker does with the bucket. The digest is that of nothing that could be sent, so nothing is kept."""
-    name, s3 = settings.tables.dead_letter_bucket, clients.s3
-    wrong = "AAAAAAAAAAAAAAAAAAAAAA=="
-    return [
-        Probe(
-            "s3:PutObject", partial(s3.put_object, Bucket=name, Key=NOBODY, Body=b"never", ContentMD5=wrong)
-        ),
-    ]
+    return [*actions[:1], *(action.removeprefix(f"{service}:") for action in actions[1:])]

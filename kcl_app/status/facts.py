@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from kcl_app.scrape import Samples
 from kcl_app.stream.leases import Lease
 
+LETTERS, STALE = "dead letters", "stale provider-days"
+"""What the counts are called, also in what could not be seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamShard:
@@ -76,7 +79,7 @@ class Facts:
         workers: those asked.
         behind: seconds that a shard's checkpoint is behind, asked of the stream where no worker says it.
         letters: dead letters, by reason.
-        stale: provider-days that are stale.
+        stale: provider-days that are stale; None as well where nobody wanted them counted.
         missing: what could not be seen, and why, one line each.
     """
 

@@ -15,7 +15,7 @@ from kcl_app import wiring
 from kcl_app.errors import PreflightError
 from kcl_app.scrape import Samples, scrape
 from kcl_app.settings import Settings
-from kcl_app.status.facts import Count, Facts, Scraped, StreamShard
+from kcl_app.status.facts import LETTERS, STALE, Count, Facts, Scraped, StreamShard
 from kcl_app.status.questions import behind, letters_in, list_shards, readiness, stale_in
 from kcl_app.status.workers import shards_seen
 from kcl_app.stream.leases import Lease, Renewals, leases
@@ -25,8 +25,6 @@ from processors.errors import Fatal, Retry
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-SCAN_SECONDS = 4.0
-"""How long a count may take."""
 PROBED = 64
 """Shards whose distance is asked of the stream itself, at most: each costs one of its five reads a second."""
 
@@ -70,12 +68,18 @@ class Gatherer:
     Args:
         settings: names, region, endpoint, and where a worker of this machine answers.
         urls: of the workers, without a path.
+        count_seconds: how long dead letters and stale days are counted; 0: the letters in the first page of theirs.
         monotonic: a clock for durations, in seconds.
     """
 
     def __init__(
-        self, settings: Settings, urls: Sequence[str], monotonic: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        urls: Sequence[str],
+        count_seconds: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._count_seconds = count_seconds
         self._settings = leadership.quick(settings)
         self._urls = tuple(dict.fromkeys(urls))
         self._monotonic = monotonic
@@ -112,32 +116,42 @@ class Gatherer:
     def stream(self) -> None:
         """Ask the stream for its shards."""
         self._seen.shards = self._try(
-            "the stream", lambda: list_shards(self._kinesis(), self._settings.stream.name)
+            "the stream",
+            lambda: list_shards(self._kinesis(), self._settings.stream.name),
+            f"stream {self._settings.stream.name}",
         )
 
     def leases(self) -> None:
         """Read the lease table."""
         application = self._settings.stream.application
-        found = self._try("leases", lambda: leases(wiring.kcl_dynamodb(self._settings), application))
+        client = partial(wiring.kcl_dynamodb, self._settings)
+        found = self._try("leases", lambda: leases(client(), application), f"table {application}")
         self._seen.leases = found
         if found is not None:
             self.renewals.look(found, self._monotonic())
 
     def count(self) -> None:
-        """Count dead letters and stale provider-days, as far as that goes in a little time."""
-        end = self._monotonic() + SCAN_SECONDS
+        """Count dead letters and stale provider-days, as far as that goes in the time there is.
+
+        The dead letters of a system that is well fit into one page. Stale days do not: they are among all days of all
+        providers, so their table is read only if a person wants that.
+        """
+        end = self._monotonic() + self._count_seconds
+        dynamodb, of = wiring.dynamodb(self._settings), self._settings.tables
 
         def left() -> bool:
             return self._monotonic() < end
 
         def letters() -> Count:
-            return letters_in(wiring.store(self._settings), self._clock.seconds(), left)
+            return letters_in(dynamodb, of.dead_letters, self._clock.seconds(), left)
 
         def stale() -> Count:
-            return stale_in(wiring.store(self._settings), self._clock.seconds(), left)
+            return stale_in(dynamodb, of.spans, self._clock.seconds(), left)
 
-        self._seen.letters = self._try("dead letters", letters)
-        self._seen.stale = self._try("stale provider-days", stale)
+        counts = [partial(self._try, LETTERS, letters, f"table {of.dead_letters}")]
+        if self._count_seconds > 0:
+            counts.append(partial(self._try, STALE, stale, f"table {of.spans}"))
+        self._seen.letters, self._seen.stale = [*together(counts), None][:2]
 
     def probe(self, scraped: Sequence[Scraped]) -> None:
         """Ask the stream how far behind the checkpoints are that no worker speaks of.
@@ -153,7 +167,7 @@ class Gatherer:
             if lease.shard in listed:
                 name = self._settings.stream.name
                 call = partial(behind, self._kinesis(), name, lease, self._clock.seconds())
-                found = self._try("lag", call)
+                found = self._try("lag", call, f"stream {name}")
                 if found is None:
                     return
                 self._seen.behind[lease.shard] = found
@@ -183,12 +197,16 @@ class Gatherer:
     def _kinesis(self) -> KinesisClient:
         return wiring.kinesis(self._settings)
 
-    def _try(self, what: str, call: Callable[[], Value]) -> Value | None:
-        """What a call gives; None, and a line in `missing`, where it fails."""
+    def _try(self, what: str, call: Callable[[], Value], on: str = "") -> Value | None:
+        """What a call gives; None, and a line in `missing`, where it fails. `on` is what is called, if not `what`."""
         try:
-            found = preflight.ask(self._settings, what, call)
+            found = preflight.ask(self._settings, on or what, call)
         except PreflightError as error:
-            self._seen.missing[what] = f"{what}: {error}"
+            if error.kind == "denied":
+                told = f"not allowed: {error.wrong}; kcl-app doctor --role operator says what to add"
+                self._seen.missing[what] = f"{what}: {told}"
+            else:
+                self._seen.missing[what] = f"{what}: {error}"
         except (Retry, Fatal, BotoCoreError, OSError) as error:
             self._seen.missing[what] = f"{what}: {error}"
         except Exception as error:  # whatever it is, the rest is shown

@@ -26,7 +26,7 @@ from kcl_app.status.render import render
 from kcl_app.status.verdict import Status, status
 
 TABLES_SECONDS = 60.0
-"""Between two counts of dead letters and stale days, which read the tables."""
+"""Between two counts, which read the tables."""
 LEASES_SECONDS = 2.0
 PROBES_SECONDS = 5.0
 STREAM_SECONDS = 15.0
@@ -91,7 +91,9 @@ class Watcher:
         return True
 
 
-def watch(settings: Settings, urls: Sequence[str], interval: float, console: Console) -> None:
+def watch(
+    settings: Settings, urls: Sequence[str], interval: float, console: Console, count_seconds: float = 0.0
+) -> None:
     """Show until `q` or Ctrl-C.
 
     Args:
@@ -99,8 +101,9 @@ def watch(settings: Settings, urls: Sequence[str], interval: float, console: Con
         urls: of the workers, without a path.
         interval: seconds between two looks at the workers.
         console: a terminal.
+        count_seconds: as of `Gatherer`; meanwhile nothing else is asked.
     """
-    watcher = Watcher(Gatherer(settings, urls), interval)
+    watcher = Watcher(Gatherer(settings, urls, count_seconds), interval)
     watcher.start()
     shown: tuple[int, tuple[int, int]] | None = None
     try:

@@ -12,7 +12,13 @@ from kcl_app.status.verdict import Status, status
 STEP_SECONDS = 0.5
 
 
-def look(settings: Settings, urls: Sequence[str], seconds: float, sleep: Callable[[float], None]) -> Status:
+def look(
+    settings: Settings,
+    urls: Sequence[str],
+    seconds: float,
+    sleep: Callable[[float], None],
+    count_seconds: float = 0.0,
+) -> Status:
     """Look once.
 
     Args:
@@ -21,8 +27,9 @@ def look(settings: Settings, urls: Sequence[str], seconds: float, sleep: Callabl
         seconds: to watch for rates. Where no worker speaks of a shard its lease is watched besides, for one failover
             time at most, to see whether its owner lives.
         sleep: waits, in seconds.
+        count_seconds: as of `Gatherer`.
     """
-    gatherer = Gatherer(settings, urls)
+    gatherer = Gatherer(settings, urls, count_seconds)
     begin = time.monotonic()
     together([lambda: gatherer.scrape() and None, gatherer.stream, gatherer.leases, gatherer.count])
     sleep(max(0.0, seconds - (time.monotonic() - begin)))

@@ -6,21 +6,18 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kcl_app.status.facts import Count, StreamShard
-from kcl_app.stores.base import Row, Store, Table
 from kcl_app.stream.leases import Lease
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kinesis import KinesisClient
 
 SECONDS = 5.0
 """How long a worker may take to answer."""
-SCAN_ROWS = 20_000
-"""Rows of a table that a count looks at, at most."""
 PROBE_READS = 3
 """Reads of a shard that come back empty although there is more, until it is left at that."""
 
@@ -93,44 +90,49 @@ def behind(kinesis: KinesisClient, stream: str, lease: Lease, now: float) -> flo
     return lag
 
 
-def letters_in(store: Store, now: float, left: Callable[[], bool]) -> Count:
+def letters_in(dynamodb: DynamoDBClient, table: str, now: float, left: Callable[[], bool]) -> Count:
     """Dead letters, by reason.
 
     Args:
-        store: the tables.
+        dynamodb: is asked for a page of at most a megabyte at a time, not consistently: a read unit for each 8 KB.
+        table: its name.
         now: seconds since the epoch; what has expired does not count.
-        left: whether there is time left.
+        left: whether there is time left for a page after the first.
     """
-    rows = store.scan(Table.DEAD_LETTERS, ("pk", "reason", "expires_at"))
     # Marks of attempts stand under ``#``.
-    return _count(
-        rows, now, left, lambda row: None if str(row["pk"]).startswith("#") else str(row.get("reason"))
-    )
+    return _count(dynamodb, table, now, left, "NOT begins_with(pk, :other)", "#")
 
 
-def stale_in(store: Store, now: float, left: Callable[[], bool]) -> Count:
-    """Stale provider-days, by reason. Arguments as `letters_in`."""
-    rows = store.scan(Table.SPANS, ("pk", "status", "reason", "expires_at"))
-
-    def reason(row: Row) -> str | None:
-        return str(row.get("reason") or "").partition(":")[0] if row.get("status") == "stale" else None
-
-    return _count(rows, now, left, reason)
+def stale_in(dynamodb: DynamoDBClient, table: str, now: float, left: Callable[[], bool]) -> Count:
+    """Stale provider-days, by reason. Arguments as of `letters_in`."""
+    return _count(dynamodb, table, now, left, "#status = :other", "stale", {"#status": "status"})
 
 
 def _count(
-    rows: Iterator[Row], now: float, left: Callable[[], bool], counts_as: Callable[[Row], str | None]
+    dynamodb: DynamoDBClient,
+    table: str,
+    now: float,
+    left: Callable[[], bool],
+    which: str,
+    other: str,
+    names: Mapping[str, str] | None = None,
 ) -> Count:
+    asked: dict[str, Any] = {
+        "TableName": table,
+        # An `expires_at` that is no number is not less than one.
+        "FilterExpression": f"{which} AND NOT expires_at <= :now",
+        "ProjectionExpression": "#reason",
+        "ExpressionAttributeNames": {"#reason": "reason", **(names or {})},
+        "ExpressionAttributeValues": {":other": {"S": other}, ":now": {"N": str(int(now))}},
+    }
     found: Counter[str] = Counter()
     looked = 0
-    complete = True
-    for row in islice(rows, SCAN_ROWS + 1):
-        if looked >= SCAN_ROWS or not left():
-            complete = False
-            break
-        looked += 1
-        expires_at = row.get("expires_at")
-        reason = counts_as(row)
-        if reason is not None and not (isinstance(expires_at, int) and expires_at <= now):
-            found[reason] += 1
-    return Count(sum(found.values()), dict(found), looked, complete)
+    while True:
+        answer = dynamodb.scan(**asked)
+        looked += answer["ScannedCount"]
+        # A day's reason has details after a colon.
+        found.update(str(row.get("reason", {}).get("S", "")).partition(":")[0] for row in answer["Items"])
+        last = answer.get("LastEvaluatedKey")
+        if not last or not left():
+            return Count(found.total(), dict(found), looked, not last)
+        asked["ExclusiveStartKey"] = last

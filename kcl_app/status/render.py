@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kcl_app.status.facts import STALE
 from kcl_app.status.shards import Shard
 from kcl_app.status.verdict import Status, Word
 from kcl_app.status.words import counted, seconds, short, trend
@@ -166,11 +167,11 @@ def _below(status: Status) -> Iterator[RenderableType]:
     if any(shard.lag_from == "stream" for shard in status.shards):
         yield Text("* no worker says: the age of the first record behind the checkpoint", "dim")
     letters = "dead letters: not seen" if status.letters is None else counted(status.letters, "dead letter")
-    stale = (
-        "stale provider-days: not seen"
-        if status.stale is None
-        else counted(status.stale, "stale provider-day")
-    )
+    if status.stale is not None:
+        stale = counted(status.stale, "stale provider-day")
+    else:
+        unseen = any(line.startswith(STALE) for line in status.missing)
+        stale = f"{STALE}: {'not seen' if unseen else 'not counted (--count)'}"
     yield Text(_plain(f"{letters}; {stale}"))
     for note in status.notes:
         yield Text(_plain(f"look: {note}"), "yellow")

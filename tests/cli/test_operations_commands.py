@@ -50,6 +50,23 @@ def test_the_doctor_speaks_json() -> None:
     assert states["java"] == states["kcl jars"] == states["python"] == "ok"
 
 
+@pytest.mark.parametrize("role", ["worker", "horizon", "operator", "reader"])
+def test_the_doctor_says_whose_needs_it_examined_and_that_aws_could_not_be_asked(role: str) -> None:
+    done = run("doctor", "--role", role, "--json")
+    told = json.loads(done.out)
+    assert (done.status, told["role"]) == (1, role)
+    (examined,) = [check for check in told["checks"] if check["name"] == "examined for"]
+    assert examined["found"].startswith(f"{role}: what ")
+    assert ("java" in {check["name"] for check in told["checks"]}) is (role == "worker")
+    assert any("cannot reach" in check["found"] for check in told["checks"] if check["state"] == "failed")
+
+
+def test_the_doctor_takes_no_role_that_it_does_not_know() -> None:
+    done = run("doctor", "--role", "admin")
+    assert done.status == 2
+    assert "operator" in done.err
+
+
 def test_the_doctor_tells_wrong_settings_as_a_check_and_looks_at_the_rest(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text("[stream]\nnmae = 'x'\n")

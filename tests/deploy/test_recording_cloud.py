@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from recording_cloud import called, caller
+from recording_cloud import called, caller, refusal, refused
 
 
 def dynamodb(operation: str, **request: Any) -> set[tuple[str, str]]:
@@ -104,3 +104,23 @@ def test_a_health_check_asks_for_nothing() -> None:
 
 def test_callers_are_told_apart_by_key_and_host() -> None:
     assert caller({**signed("s3", "tests"), "host": "localhost:4566"}) == ("tests", "localhost")
+
+
+def test_what_is_not_allowed_is_refused_in_the_words_of_aws() -> None:
+    query, scan = ("dynamodb:Query", "table/t"), ("dynamodb:Scan", "table/t")
+    assert refused({query}, {query}) is None
+    assert refused({query, scan}, {query}) == scan
+    assert refused({query}, {("dynamodb:Query", "table/other")}) == query
+    # Whose iterator it is IAM knows.
+    assert refused({("kinesis:GetRecords", "*")}, {("kinesis:GetRecords", "stream/s")}) is None
+    status, _, body = refusal(scan, "DynamoDB_20120810.Scan")
+    assert (status, json.loads(body)["__type"]) == (400, "AccessDeniedException")
+    assert (
+        "perform: dynamodb:Scan on resource: arn:aws:dynamodb:us-east-1:000000000000:table/t "
+        in body.decode()
+    )
+    status, _, body = refusal(
+        ("dynamodb:PartiQLInsert", "table/t"), "DynamoDB_20120810.BatchExecuteStatement"
+    )
+    assert (status, json.loads(body)["Responses"][0]["Error"]["Code"]) == (200, "AccessDenied")
+    assert refusal(("s3:GetObject", "object/b"), "")[0] == 403

@@ -15,6 +15,8 @@ from service_template import DATA, RESOURCES, SERVICE, container, environment, p
 
 from emr_plugins.patterns import EventPattern
 from kcl_app import metrics
+from kcl_app.cli.doctor import Whose
+from kcl_app.doctor.needs import KEY_STATEMENT, ROLES, On, Role, name_of
 from kcl_app.settings import (
     CONFIG_VARIABLE,
     PREFIX,
@@ -242,6 +244,34 @@ def test_the_key_may_be_used_for_what_is_done_and_by_way_of_the_services_alone(n
     assert needed <= found
     assert {action for action, _ in found} == {action for action, _ in needed}
     assert {service for _, service in found} == {service for _, service in needed}
+
+
+@pytest.mark.parametrize("role", ROLES.values(), ids=ROLES)
+def test_the_doctor_knows_each_role_statement_by_statement(role: Role) -> None:
+    found = {}
+    for statement in template.statements(role.resource):
+        if statement["Sid"] != KEY_STATEMENT and not statement["Sid"].startswith("Collector"):
+            (resource,) = template.resources(statement)
+            found[statement["Sid"]] = (resource, sorted(template.listed(statement["Action"])))
+    kinds = {On.STREAM: "stream", On.BUCKET: "bucket", On.OBJECTS: "object"}
+    assert found == {
+        need.statement: (
+            f"{kinds.get(need.on, 'table')}/{name_of(need.on, Settings())}",
+            sorted(need.actions),
+        )
+        for need in role.needs
+    }
+
+
+def test_whose_needs_the_doctor_can_be_asked_for_are_those_of_every_role_that_it_knows() -> None:
+    assert {one.value for one in Whose} == set(ROLES)
+    assert {one.resource for one in ROLES.values()} == {
+        template.WORKER,
+        template.HORIZON,
+        template.OPERATOR,
+        template.PRODUCER,
+        template.READER,
+    }
 
 
 def test_no_role_may_do_anything_to_everything() -> None:

@@ -201,6 +201,7 @@ FAKE_AWS = """#!/bin/sh
 python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "$@" >> "$CALLS"
 case "$*" in
     *describe-stacks*OutputKey*) echo "$*" | sed "s/.*OutputKey==.\\([A-Za-z]*\\).*/the-\\1/" ;;
+    *describe-services*taskDefinition*) echo the-workers ;;
     *describe-services*) echo '{"awsvpcConfiguration": {"subnets": ["s"]}}' ;;
     *run-task*) echo arn:aws:ecs:us-east-1:111122223333:task/cluster/abc ;;
     *get-log-events*) printf 'one\\ttwo\\n' ;;
@@ -248,6 +249,19 @@ def test_followed_shows_the_log_and_has_the_status_of_the_task(shell: Any) -> No
     assert (out, status) == ("one\ntwo\n", 3)
     logs = next(call for call in calls if call[0] == "logs")
     prefix = template.container("OperatorTask")["LogConfiguration"]["Options"]["awslogs-stream-prefix"]
+    assert logs[logs.index("--log-stream-name") + 1] == f"{prefix}/kcl-app/abc"
+
+
+def test_as_worker_runs_the_command_with_the_task_definition_of_the_service(shell: Any) -> None:
+    out, status, calls = shell('followed "$(as_worker doctor --json)" worker')
+    assert (out, status) == ("one\ntwo\n", 3)
+    ran = next(call for call in calls if call[1] == "run-task")
+    given = dict(zip(ran[2::2], ran[3::2], strict=False))
+    (override,) = json.loads(given["--overrides"])["containerOverrides"]
+    assert override == {"name": template.container("WorkerTask")["Name"], "command": ["doctor", "--json"]}
+    assert given["--task-definition"] == "the-workers"
+    logs = next(call for call in calls if call[0] == "logs")
+    prefix = template.container("WorkerTask")["LogConfiguration"]["Options"]["awslogs-stream-prefix"]
     assert logs[logs.index("--log-stream-name") + 1] == f"{prefix}/kcl-app/abc"
 
 

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from kcl_app.cli.doctor import show
 from kcl_app.doctor import cloud, permissions
 from kcl_app.doctor.checks import Check, failed, ok, summary, warning
+from kcl_app.doctor.needs import NOT_TRIED, WORKER, On
 from kcl_app.doctor.permissions import Denied
 from kcl_app.scrape import Samples
 from kcl_app.settings import PROJECT_ROOT, Settings
@@ -94,7 +95,7 @@ def picture(lag: tuple[float, float, float], states: tuple[str, str, str], lette
         tuple(workers),
         {},
         letters,
-        Count(0, {}, 5400, True),
+        None,
     )
     return printed(render(status(facts), 80))
 
@@ -119,6 +120,7 @@ def examination() -> list[Check]:
     }
     arn = "arn:aws:dynamodb:us-east-1:111122223333:table/scheduling-items"
     denied = [Denied("dynamodb:PartiQLUpdate", arn)]
+    (items,) = [need for need in WORKER.needs if need.on is On.ITEMS]
     return [
         ok("kcl jars", "79 jars, amazon-kinesis-client-multilang-3.1.3"),
         *cloud.stream_of(SETTINGS, stream),
@@ -126,7 +128,7 @@ def examination() -> list[Check]:
         failed(
             "permissions: table scheduling-items",
             f"denied: dynamodb:PartiQLUpdate on {arn}",
-            f"add to the role's policy: {permissions.statement(denied)}",
+            permissions.mended(WORKER, items, denied, SETTINGS),
         ),
         warning("open files", "1024 may be open at once", "ulimit -n 4096"),
         ok("worker", "none runs here; 0.0.0.0 port 9464 is free"),
@@ -140,3 +142,8 @@ def test_the_doctors_words_are_what_it_says(examination: list[Check]) -> None:
     console.print(summary(examination))
     shown = "\n".join(line.rstrip() for line in console.export_text().splitlines())
     assert block("doctor") == shown
+
+
+def test_what_the_doctor_does_not_try_is_named_with_the_reason() -> None:
+    for action, what in NOT_TRIED.items():
+        assert f"`{action}` {what}" in PAGE.replace("\n", " ")

@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 START_SECONDS = 300.0
 
 
-@pytest.mark.asks_more("doctor tries what roles may, whoever runs it, and takes a refusal for an answer")
 def test_one_minute_on_call(cloud: StartCloud, tmp_path: Path) -> None:
     settings = cloud(shards=2, horizon={"days": 5})
     env = environment(settings, tmp_path, COLUMNS="200")

@@ -22,9 +22,19 @@ from pipelines import Environment, PipelineWorker, environment, kcl_app, ndjson,
 from service_template import Allowed
 
 from kcl_app import wiring
+from kcl_app.doctor.needs import NOT_TRIED
 from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.local.soak import resharding
 from kcl_app.settings import Settings
+
+NOBODY = ("--metrics", "127.0.0.1:9", "--seconds", "0")
+LOOKS = {
+    "dynamodb:DescribeContinuousBackups",
+    "dynamodb:DescribeTable",
+    "dynamodb:DescribeTimeToLive",
+    "s3:ListBucket",
+}
+"""What the doctor alone asks with an operator's role."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
@@ -184,6 +194,10 @@ def test_each_role_may_do_what_its_processes_do_and_nothing_else(
     assert second.stop() == 0
     # A slow run meets some of what is rare.
     found[template.WORKER] = recorder.asked("127.0.0.1") | set(RARE)
+    # What the doctor tries then is that, no more and no less, but for what trying would change.
+    assert recorder.during(lambda: kcl_app("doctor", env=env)) == {
+        one for one in found[template.WORKER] if one[0] not in NOT_TRIED
+    }
 
     # The hourly job, on days that nobody has computed yet; one of them cannot be written, twice.
     def advance() -> None:
@@ -218,8 +232,12 @@ def test_each_role_may_do_what_its_processes_do_and_nothing_else(
         kcl_app("dead-letters", "redrive", "--reason", "unknown_emr", "--yes", env=env)
         kcl_app("replay", "--from", "1h", env=env)
         kcl_app("dead-letters", "drop", "--reason", "unknown_emr", "--yes", env=env)
+        kcl_app("status", "--count", "10", *NOBODY, env=env, status=1)
 
     found[template.OPERATOR] = recorder.during(mend)
+    # The doctor tries all that the role allows. Only what it looks at on its own account counts as needed for that.
+    tried = recorder.during(lambda: kcl_app("doctor", "--role", "operator", env=env))
+    found[template.OPERATOR] |= {one for one in tried if one[0] in LOOKS}
     missing = {name: sorted(asked - template.allowed(name)) for name, asked in found.items()}
     assert not any(missing.values()), missing
     never_used = {name: sorted(template.allowed(name) - asked) for name, asked in found.items()}

@@ -12,7 +12,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from kcl_app.doctor import cloud, machine, permissions, worker
 from kcl_app.doctor.checks import Check, State, failed, healthy, made, ok, summary, warning
-from kcl_app.doctor.permissions import Denied, Probe
+from kcl_app.doctor.needs import NOT_TRIED, ROLES, WORKER, Need, On, Role
+from kcl_app.doctor.permissions import Denied
+from kcl_app.doctor.probes import Probe, probes
 from kcl_app.errors import PreflightError
 from kcl_app.settings import Settings, load
 
@@ -44,6 +46,11 @@ TABLE: dict[str, Any] = {
     ],
     "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
 }
+
+
+def items() -> Need:
+    (need,) = [one for one in WORKER.needs if one.on is On.ITEMS]
+    return need
 
 
 def refused(code: str, message: str = "") -> ClientError:
@@ -144,16 +151,59 @@ def test_what_is_denied_is_named_with_its_resource_and_the_statement_that_is_mis
     def deny() -> None:
         raise refused("AccessDeniedException", message)
 
-    probes = [Probe("dynamodb:Query", deny), Probe("dynamodb:Scan", lambda: None)]
-    (check,) = permissions.check("table scheduling-items", probes, AWS)
+    tries = [Probe("dynamodb:Query", deny), Probe("dynamodb:PutItem", lambda: None)]
+    (check,) = permissions.check(WORKER, items(), tries, AWS)
     assert check.state is State.FAILED
     assert check.found == (
         f"denied: dynamodb:Query on {arn} (no identity-based policy allows the dynamodb:Query action)"
     )
     assert check.mend == (
-        'add to the role\'s policy: {"Effect": "Allow", "Action": ["dynamodb:Query"], '
-        f'"Resource": ["{arn}"]}}'
+        "add dynamodb:Query to statement Items of WorkerRole in deploy/ecs/service.yaml; in another policy: "
+        f'{{"Effect": "Allow", "Action": ["dynamodb:Query"], "Resource": ["{arn}"]}}'
     )
+
+
+def test_what_to_add_is_the_keys_statement_where_the_key_is_denied_and_nothing_where_a_deny_stands_against_it() -> (
+    None
+):
+    denied = [Denied("dynamodb:Query", "arn:t"), Denied("kms:Decrypt", "arn:k")]
+    told = permissions.mended(WORKER, items(), denied, AWS)
+    assert told.startswith(
+        "add dynamodb:Query to statement Items and kms:Decrypt to statement DataKey of WorkerRole"
+    )
+    why = "an explicit deny in a service control policy"
+    assert permissions.mended(WORKER, items(), [Denied("dynamodb:Query", "arn:t", why)], AWS) == (
+        "take the explicit deny away, or its condition: no Allow goes over it"
+    )
+    # S3 says no more than 403 to some.
+    (objects,) = [one for one in WORKER.needs if one.on is On.OBJECTS]
+    assert '"Resource": ["arn:aws:s3:::letters-1/*"]' in permissions.statement(
+        [Denied("s3:PutObject", "objects of bucket letters-1")], objects, AWS
+    )
+
+
+@pytest.mark.parametrize("role", ROLES.values(), ids=ROLES)
+def test_each_action_of_a_role_is_tried_or_named_with_what_trying_would_change(role: Role) -> None:
+    clients = cloud.clients(LOCAL)
+    tries = {(need.on, probe.action) for need in role.needs for probe in probes(need, LOCAL, clients)}
+    wanted = {(need.on, action) for need in role.needs for action in need.actions}
+    untried = {one for one in wanted if one[1] in NOT_TRIED}
+    assert tries == wanted - untried
+    told = "".join(one.found for one in permissions.not_tried(role))
+    assert all(action in told for _, action in untried)
+
+
+def test_tables_that_the_kcl_has_yet_to_make_are_not_checked_and_others_that_are_not_there_have_failed() -> (
+    None
+):
+    def gone() -> None:
+        raise refused("ResourceNotFoundException")
+
+    (leases,) = [one for one in WORKER.needs if one.on is On.LEASES]
+    (check,) = permissions.check(WORKER, leases, [Probe("dynamodb:Scan", gone)], AWS)
+    assert (check.state, check.found) == (State.SKIPPED, "it is not there yet: the first worker makes it")
+    (check,) = permissions.check(WORKER, items(), [Probe("dynamodb:Query", gone)], AWS)
+    assert (check.state, check.found) == (State.FAILED, "there is no table scheduling-items in AWS eu-west-1")
 
 
 def test_a_key_that_may_not_be_used_is_named_as_aws_names_it() -> None:
@@ -177,7 +227,7 @@ def test_a_condition_that_cannot_hold_says_that_the_write_is_allowed(code: str) 
     def answer() -> None:
         raise refused(code)
 
-    (check,) = permissions.check("table t", [Probe("dynamodb:PutItem", answer)], AWS)
+    (check,) = permissions.check(WORKER, items(), [Probe("dynamodb:PutItem", answer)], AWS)
     assert (check.state, check.found) == (State.OK, "dynamodb:PutItem")
 
 
@@ -185,8 +235,8 @@ def test_an_action_that_cannot_be_tried_is_not_called_allowed() -> None:
     def answer() -> None:
         raise EndpointConnectionError(endpoint_url="https://x")
 
-    (check,) = permissions.check("table t", [Probe("dynamodb:PutItem", answer)], AWS)
-    assert check.state is State.SKIPPED
+    (check,) = permissions.check(WORKER, items(), [Probe("dynamodb:PutItem", answer)], AWS)
+    assert check.state is State.FAILED
     assert check.found.startswith("dynamodb:PutItem could not be tried: cannot reach AWS eu-west-1")
 
 

@@ -6,11 +6,16 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
+import moto
 import pytest
+from botocore.exceptions import ClientError
 from rich.console import Console
 
+from kcl_app import wiring
 from kcl_app.scrape import Samples
 from kcl_app.settings import load
 from kcl_app.status.facts import Count, Facts, Scraped, StreamShard
@@ -21,8 +26,6 @@ from kcl_app.status.render import owner, render
 from kcl_app.status.verdict import Status, status
 from kcl_app.status.words import seconds, share, short, trend
 from kcl_app.status.workers import plugins, within_slo, worker
-from kcl_app.stores.base import Put, Table
-from kcl_app.stores.memory import MemoryStore
 from kcl_app.stream.leases import Lease, Renewals, lease_of
 
 A, B, C = (f"shardId-{number:012d}" for number in range(3))
@@ -394,25 +397,80 @@ def test_the_stream_itself_says_how_far_a_checkpoint_is_behind() -> None:
     assert idle.asked["ShardIteratorType"] == "TRIM_HORIZON"
 
 
-def put(table: Table, pk: str, **values: Any) -> Put:
-    return Put(table, {"pk": pk, "sk": "1", "write_version": "v", "expires_at": None, **values}, None)
+class Pages:
+    """A table that gives its pages one after the other."""
+
+    def __init__(self, *pages: list[str]) -> None:
+        self.pages = [[{"reason": {"S": reason}} for reason in page] for page in pages]
+        self.asked: list[dict[str, Any]] = []
+
+    def scan(self, **asked: Any) -> dict[str, Any]:
+        self.asked.append(dict(asked))
+        at = asked.get("ExclusiveStartKey", 0)
+        more = {"LastEvaluatedKey": at + 1} if at + 1 < len(self.pages) else {}
+        return {"Items": self.pages[at], "ScannedCount": 100, **more}
 
 
-def test_counts_pass_over_marks_and_what_has_expired() -> None:
-    store = MemoryStore()
-    rows = [
-        put(Table.DEAD_LETTERS, "#attempts", reason=None),
-        put(Table.DEAD_LETTERS, "t", reason="invalid_data"),
-        put(Table.DEAD_LETTERS, "u", reason="invalid_data", expires_at=int(AT) - 1),
-        put(Table.SPANS, "a", status="stale", reason="plugin_failed: it raised"),
-        put(Table.SPANS, "b", status="fresh", reason=None),
+def test_a_count_reads_one_page_and_more_only_while_there_is_time() -> None:
+    table: Any = Pages(["invalid_data"], ["invalid_data", "plugin_failed"], [])
+    assert letters_in(table, "t", AT, lambda: False) == Count(1, {"invalid_data": 1}, 100, False)
+    assert len(table.asked) == 1
+    assert "ConsistentRead" not in table.asked[0], "twice the price"
+    whole = Count(3, {"invalid_data": 2, "plugin_failed": 1}, 300, True)
+    assert letters_in(table, "t", AT, lambda: True) == whole
+    assert letters_in(Pages([]), "t", AT, lambda: False).complete  # type: ignore[arg-type]
+
+
+def test_counts_pass_over_marks_fresh_days_and_what_has_expired() -> None:
+    rows: list[dict[str, Any]] = [
+        {"pk": {"S": "#attempts"}, "reason": {"NULL": True}},
+        {"pk": {"S": "t"}, "reason": {"S": "invalid_data"}},
+        {"pk": {"S": "u"}, "reason": {"S": "invalid_data"}, "expires_at": {"NULL": True}},
+        {"pk": {"S": "v"}, "reason": {"S": "invalid_data"}, "expires_at": {"N": str(int(AT) + 1)}},
+        {"pk": {"S": "w"}, "reason": {"S": "invalid_data"}, "expires_at": {"N": str(int(AT) - 1)}},
+        {"pk": {"S": "#d"}, "status": {"S": "stale"}, "reason": {"S": "plugin_failed: it raised"}},
+        {"pk": {"S": "#e"}, "status": {"S": "fresh"}, "reason": {"NULL": True}},
     ]
-    store.write(rows)
-    letters = letters_in(store, AT, lambda: True)
-    assert (letters.number, letters.by, letters.complete) == (1, {"invalid_data": 1}, True)
-    stale = stale_in(store, AT, lambda: True)
-    assert (stale.number, stale.by, stale.looked_at) == (1, {"plugin_failed": 1}, 2)
-    assert not stale_in(store, AT, lambda: False).complete, "without time it says so"
+    with moto.mock_aws():
+        dynamodb = boto3.client("dynamodb", "us-east-1", aws_access_key_id="k", aws_secret_access_key="s")
+        dynamodb.create_table(
+            TableName="t",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        for row in rows:
+            dynamodb.put_item(TableName="t", Item=row)
+        assert letters_in(dynamodb, "t", AT, lambda: False) == Count(3, {"invalid_data": 3}, 7, True)
+        assert stale_in(dynamodb, "t", AT, lambda: False) == Count(1, {"plugin_failed": 1}, 7, True)
+
+
+class Denying(Gatherer):
+    """May read nothing of the tables."""
+
+    def __init__(self, count_seconds: float) -> None:
+        super().__init__(load(aws={"endpoint_url": None, "region": "eu-west-1"}), [], count_seconds)
+
+
+def test_what_may_not_be_counted_is_told_with_the_call_and_the_table_and_what_nobody_wanted_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def scan(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Scan")
+
+    monkeypatch.setattr(wiring, "dynamodb", lambda _: SimpleNamespace(scan=scan))
+    for seconds_, stale in ((0.0, False), (1.0, True)):
+        gatherer = Denying(seconds_)
+        gatherer.count()
+        missing = gatherer.facts([]).missing
+        told = "the credentials may not call Scan on table scheduling-dead-letters in AWS eu-west-1"
+        assert (
+            f"dead letters: not allowed: {told}; kcl-app doctor --role operator says what to add" in missing
+        )
+        assert any(line.startswith("stale provider-days: not allowed") for line in missing) is stale
+        text = "\n".join(shown(status(gatherer.facts([]))))
+        assert ("stale provider-days: not seen" in text) is stale
+        assert ("stale provider-days: not counted (--count)" in text) is not stale
 
 
 def test_top_asks_at_once_and_then_each_as_often_as_it_is_due() -> None:
