@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator
+from weakref import ref
 
 from processors.calendars import Name
 from processors.impacts import Impacts
@@ -16,8 +17,6 @@ from processors.items import Item, body_from_json
 from processors.keys import ItemKey, ProviderKey
 from processors.revisions import Revision
 from processors.upserts import Copy
-
-_Held = dict[Name, "Copy | str"]
 
 
 class InUse:
@@ -29,24 +28,23 @@ class InUse:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._line: deque[tuple[_Held, Name, Copy, str | None]] = deque()
+        self._line: deque[tuple[ref[Copies], Name, Copy, str | None]] = deque()
 
-    def add(self, held: _Held, name: Name, copy: Copy, text: str | None = None) -> None:
+    def add(self, holder: ref[Copies], name: Name, copy: Copy, text: str | None) -> None:
         """Have one stay, for as long as not too many come after it.
 
         Args:
-            held: where it is held.
+            holder: who holds it; weakly, since a provider that is forgotten must not stay for one copy of it.
             name: under which name.
             copy: the copy.
             text: the same packed, where it is known.
         """
-        held[name] = copy
         line = self._line
-        line.append((held, name, copy, text))
+        line.append((holder, name, copy, text))
         if len(line) > self._most:
-            held, name, copy, text = line.popleft()
-            if held.get(name) is copy:  # not replaced meanwhile
-                held[name] = text or pack(copy)
+            holder, name, copy, text = line.popleft()
+            if (copies := holder()) is not None:
+                copies.pack(name, copy, text)
 
 
 class Copies:
@@ -57,13 +55,14 @@ class Copies:
         in_use: shared by all providers of a process.
     """
 
-    __slots__ = ("_held", "_in_use", "_provider", "_sole")
+    __slots__ = ("__weakref__", "_held", "_in_use", "_provider", "_self", "_sole")
 
     def __init__(self, provider: ProviderKey, in_use: InUse) -> None:
         self._provider = provider
         self._sole = (provider.provider,)
         self._in_use = in_use
-        self._held: _Held = {}
+        self._held: dict[Name, Copy | str] = {}
+        self._self = ref(self)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -74,24 +73,36 @@ class Copies:
     def get(self, name: Name) -> Copy | None:
         """The copy of that name, if there is one."""
         held = self._held.get(name)
-        if held.__class__ is not str:
-            return held  # type: ignore[return-value]
-        copy = self._unpacked(name, held)
-        self._in_use.add(self._held, name, copy, held)
+        if not isinstance(held, str):
+            return held
+        copy = self._held[name] = self._unpacked(name, held)
+        self._in_use.add(self._self, name, copy, held)
         return copy
+
+    def put(self, name: Name, copy: Copy) -> None:
+        """Hold a copy that is in use."""
+        self._held[name] = copy
+        self._in_use.add(self._self, name, copy, None)
+
+    def put_packed(self, name: Name, copy: Copy) -> None:
+        """Hold a copy that is not in use yet."""
+        self._held[name] = pack(copy)
+
+    def pack(self, name: Name, copy: Copy, text: str | None) -> None:
+        """Hold a copy as text, unless it was replaced meanwhile.
+
+        Args:
+            name: its name.
+            copy: the copy.
+            text: the same packed, where it is known.
+        """
+        if self._held.get(name) is copy:
+            self._held[name] = text or pack(copy)
 
     def values(self) -> Iterator[Copy]:
         """All copies, none of which stays an object for that."""
         for name, held in self._held.items():
             yield self._unpacked(name, held) if isinstance(held, str) else held
-
-    def put(self, name: Name, copy: Copy) -> None:
-        """Hold a copy that is in use."""
-        self._in_use.add(self._held, name, copy)
-
-    def put_packed(self, name: Name, copy: Copy) -> None:
-        """Hold a copy that is not in use yet."""
-        self._held[name] = pack(copy)
 
     def _unpacked(self, name: Name, text: str) -> Copy:
         tenant, emr, provider = self._provider

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import strategies
@@ -105,6 +106,20 @@ def test_an_older_copy_that_makes_place_does_not_come_back() -> None:
     for number in range(2, 6):
         held.put(("appointment", str(number)), a_copy(number))
     assert held.get(name) == a_copy(1, version=2)
+
+
+def test_a_provider_that_is_forgotten_does_not_stay_for_copies_that_were_in_use() -> None:
+    in_use = InUse(10)
+    held = Copies(ProviderKey("acme", "standard", "p1"), in_use)
+    for number in range(20):
+        held.put(("appointment", str(number)), a_copy(number))
+    forgotten = weakref.ref(held)
+    del held
+    assert forgotten() is None
+    other = Copies(ProviderKey("acme", "standard", "p1"), in_use)
+    for number in range(20):
+        other.put(("appointment", str(number)), a_copy(number))
+    assert objects(other) == 10
 
 
 def test_a_copy_keeps_no_personal_data_that_its_row_does_not_hold() -> None:
