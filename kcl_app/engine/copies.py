@@ -20,7 +20,7 @@ from processors.upserts import Copy
 
 
 class InUse:
-    """Which copies of a process stay objects: those that were asked for last.
+    """Which copies of a process stay objects: those that became objects last.
 
     Args:
         most: how many; the one that came first makes place.
@@ -28,23 +28,21 @@ class InUse:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._line: deque[tuple[ref[Copies], Name, Copy, str | None]] = deque()
+        self._line: deque[tuple[ref[Copies], Name]] = deque()
 
-    def add(self, holder: ref[Copies], name: Name, copy: Copy, text: str | None) -> None:
-        """Have one stay, for as long as not too many come after it.
+    def add(self, holder: ref[Copies], name: Name) -> None:
+        """Have a copy that became an object stay one, for as long as not too many come after it.
 
         Args:
             holder: who holds it; weakly, since a provider that is forgotten must not stay for one copy of it.
             name: under which name.
-            copy: the copy.
-            text: the same packed, where it is known.
         """
         line = self._line
-        line.append((holder, name, copy, text))
+        line.append((holder, name))
         if len(line) > self._most:
-            holder, name, copy, text = line.popleft()
+            holder, name = line.popleft()
             if (copies := holder()) is not None:
-                copies.pack(name, copy, text)
+                copies.pack(name)
 
 
 class Copies:
@@ -76,28 +74,25 @@ class Copies:
         if not isinstance(held, str):
             return held
         copy = self._held[name] = self._unpacked(name, held)
-        self._in_use.add(self._self, name, copy, held)
+        self._in_use.add(self._self, name)
         return copy
 
     def put(self, name: Name, copy: Copy) -> None:
         """Hold a copy that is in use."""
+        held = self._held.get(name)
         self._held[name] = copy
-        self._in_use.add(self._self, name, copy, None)
+        if held is None or isinstance(held, str):  # else it has its place in the line
+            self._in_use.add(self._self, name)
 
     def put_packed(self, name: Name, copy: Copy) -> None:
         """Hold a copy that is not in use yet."""
         self._held[name] = pack(copy)
 
-    def pack(self, name: Name, copy: Copy, text: str | None) -> None:
-        """Hold a copy as text, unless it was replaced meanwhile.
-
-        Args:
-            name: its name.
-            copy: the copy.
-            text: the same packed, where it is known.
-        """
-        if self._held.get(name) is copy:
-            self._held[name] = text or pack(copy)
+    def pack(self, name: Name) -> None:
+        """Hold a copy as text from now on."""
+        held = self._held[name]
+        if not isinstance(held, str):
+            self._held[name] = pack(held)
 
     def values(self) -> Iterator[Copy]:
         """All copies, none of which stays an object for that."""
