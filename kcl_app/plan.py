@@ -47,9 +47,9 @@ class Measured:
     # make bench-growth: providers past the default bound, and 5,000 items past it
     load_us: float = _number(100, "µs", "Python CPU to read a provider that is not in memory", MEASURED)
     load_item_us: float = _number(24, "µs", "Python CPU for each of its items", MEASURED)
-    # make bench-memory: at the start, and what grows with the items in memory
-    child_mb: float = _number(72, "MB", "a Python child with no items in memory", MEASURED)
-    item_kb: float = _number(2.9, "kB", "one item in a child's memory", MEASURED)
+    # make bench-memory: the line through 6,000 and 100,000 items in memory
+    child_mb: float = _number(99, "MB", "a Python child with no items in memory", MEASURED)
+    item_kb: float = _number(0.8, "kB", "one item in a child's memory", MEASURED)
     # a JVM with four shards takes some 200 to 250 MB resident; its heap grows with what it reads ahead
     jvm_mb: float = _number(300, "MB", "the JVM and the supervisor", ASSUMED)
     jvm_shard_mb: float = _number(60, "MB", "the JVM's heap for each shard", ASSUMED)

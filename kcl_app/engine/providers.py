@@ -29,7 +29,7 @@ MARGIN = 2
 """Days past the horizon that workers compute: they and the horizon job may disagree about today."""
 
 
-IN_USE = 5
+IN_USE = 10
 """One of so many copies in memory may stay objects, which take four times as much: more would fit fewer copies."""
 
 
