@@ -281,7 +281,8 @@ class WorkerSettings(_Section):
     cached_items: int = Field(
         100_000,
         ge=1000,
-        description="Items that each child keeps in memory, at most. The least recently used providers go first.",
+        description="Items that each child keeps in memory, at most, each some 0.8 kB. The least recently used "
+        "providers go first.",
     )
 
 
