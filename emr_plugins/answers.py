@@ -16,7 +16,7 @@ from processors.envelope import CONTROL_CHARACTERS
 from processors.errors import Reject
 from processors.impacts import Instants, LocalDates, intervals_of
 from processors.items import BODIES, Body, ItemChange, body_from_json
-from processors.keys import MAX_ENCODED_ID, encode_part
+from processors.keys import id_fits
 from processors.revisions import MAX_VERSION
 from processors.spans import Span, check_spans
 from processors.times import Interval
@@ -127,7 +127,7 @@ def _id(what: str, given: object) -> str:
         raise Nonsense(f"decode returned {what} that is empty")
     if CONTROL_CHARACTERS.search(text):
         raise Reject("invalid_data", f"{what} holds control characters")
-    if len(text) > 256 or (not text.isascii() and len(encode_part(text)) > MAX_ENCODED_ID):
+    if not id_fits(text):
         raise Reject("too_large", f"{what} is too long")
     return text
 

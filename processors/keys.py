@@ -11,6 +11,9 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+MAX_ID = 256
+"""Characters of an item's or provider's id, as it stands."""
+
 MAX_ENCODED_ID = 900
 """Bytes of one percent-encoded id: a DynamoDB sort key holds 1,024."""
 
@@ -34,6 +37,11 @@ def _encoded(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return _NOT_AS_THEY_ARE.get(text) or quote(text, safe="")
+
+
+def id_fits(text: str) -> bool:
+    """Whether an id is short enough for a key. Encoded, a character of ASCII takes three bytes, so 768 at most."""
+    return len(text) <= MAX_ID and (text.isascii() or len(encode_part(text)) <= MAX_ENCODED_ID)
 
 
 class ProviderKey(NamedTuple):

@@ -28,6 +28,9 @@ Environment = dict[str, str]
 Day = tuple[str, str]
 """Partition key of a provider, date."""
 
+NO_WORKER = ("--metrics", "127.0.0.1:9", "--seconds", "0")
+"""For `kcl-app status`: no worker to ask, and nothing to watch."""
+
 
 def kcl_app(*arguments: str, env: Environment, status: int = 0, stdin: str | None = None) -> str:
     """What a command prints; it must end with `status`."""

@@ -34,7 +34,7 @@ from emr_plugins.api import (
 )
 from processors.envelope import CONTROL_CHARACTERS
 from processors.items import WITHDRAWN
-from processors.keys import MAX_ENCODED_ID, encode_part
+from processors.keys import id_fits
 
 from .er7 import Fields, Message, Separators, field, read_message, wrong
 from .tables import BLOCK, STATUSES, TRIGGERS, UNBLOCK, Status, status_key
@@ -268,7 +268,7 @@ class _Reader:
         whole = f"{sender}/{id_}/{_canonical(field(self._sch, 3), separators)}"
         if CONTROL_CHARACTERS.search(whole):
             raise wrong("MSH-3, MSH-4, SCH-1, SCH-2 or SCH-3", "must not hold control characters")
-        if len(whole) > 256 or (not whole.isascii() and len(encode_part(whole)) > MAX_ENCODED_ID):
+        if not id_fits(whole):
             return "sha256:" + hashlib.sha256(whole.encode()).hexdigest()
         return whole
 

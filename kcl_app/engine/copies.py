@@ -6,11 +6,11 @@ at a time, and one that is not in memory is read from the store with all of its 
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator
 from weakref import ref
 
+from kcl_app.stores.rows import texts, texts_read
 from processors.calendars import Name
 from processors.impacts import Impacts
 from processors.items import Item, body_from_json
@@ -105,7 +105,7 @@ class Copies:
         version, time, sequence, providers, owner_expires_at, impacts, body = text.split("\n", 6)
         item = Item(
             ItemKey(tenant, emr, kind, id_),
-            tuple(json.loads(providers)) if providers else self._sole,
+            texts_read(providers) if providers else self._sole,
             Revision(int(version), time, sequence),
             body_from_json(kind, body),
         )
@@ -123,7 +123,7 @@ def pack(copy: Copy) -> str:
             str(version),
             time,
             sequence,
-            "" if copy.sole else json.dumps(item.providers),
+            "" if copy.sole else texts(item.providers),
             "" if expires_at is None else str(expires_at),
             copy.impacts.encode(),
             item.body.json_text(),

@@ -151,7 +151,8 @@ class Gatherer:
         counts = [partial(self._try, LETTERS, letters, f"table {of.dead_letters}")]
         if self._count_seconds > 0:
             counts.append(partial(self._try, STALE, stale, f"table {of.spans}"))
-        self._seen.letters, self._seen.stale = [*together(counts), None][:2]
+        self._seen.letters, *rest = together(counts)
+        self._seen.stale = rest[0] if rest else None
 
     def probe(self, scraped: Sequence[Scraped]) -> None:
         """Ask the stream how far behind the checkpoints are that no worker speaks of.

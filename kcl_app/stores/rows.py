@@ -27,13 +27,14 @@ OWNER_SK = "owner"
 
 
 @lru_cache(maxsize=4096)
-def _texts(values: tuple[str, ...]) -> str:
+def texts(values: tuple[str, ...]) -> str:
+    """Names as one text, in JSON."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 @lru_cache(maxsize=4096)
-def _texts_read(text: str) -> tuple[str, ...]:
-    """The inverse of `_texts`; equal ones are one value in memory."""
+def texts_read(text: str) -> tuple[str, ...]:
+    """The inverse of `texts`; equal ones are one value in memory."""
     return tuple(json.loads(text))
 
 
@@ -94,7 +95,7 @@ def copy_row(copy: Copy, updated_at: str, expires_at: int | None) -> Row:
         "status": item.body.status,
         "starts_at": _instant_text(hull[0]) if hull is not None and timed else None,
         "ends_at": _instant_text(hull[1]) if hull is not None and timed else None,
-        "providers": _texts(item.providers),
+        "providers": texts(item.providers),
         "revision": item.revision.encode(),
         "impacts": copy.impacts.encode(),
         "body": item.body.json_text(),
@@ -123,7 +124,7 @@ def read_copy(row: Row, tenant: str, emr: str, provider: str) -> Copy:
         raise ValueError(f"an item of unknown kind {kind}")
     item = Item(
         ItemKey(tenant, emr, kind, id_),
-        _texts_read(str(row["providers"])),
+        texts_read(str(row["providers"])),
         Revision.decode(str(row["revision"])),
         body_from_json(kind, str(row["body"])),
     )
@@ -139,8 +140,8 @@ def owner_row(owner: Owner, updated_at: str) -> Row:
         "pk": pk,
         "sk": sk,
         "kind": owner.key.kind,
-        "providers": _texts(owner.providers),
-        "holders": _texts(owner.holders),
+        "providers": texts(owner.providers),
+        "holders": texts(owner.holders),
         "revision": owner.revision.encode(),
         "impacts": owner.impacts.encode(),
         "schema": SCHEMA,
@@ -158,8 +159,8 @@ def read_owner(row: Row, key: ItemKey) -> Owner:
     _check(row)
     return Owner(
         key,
-        _texts_read(str(row["providers"])),
-        _texts_read(str(row["holders"])),
+        texts_read(str(row["providers"])),
+        texts_read(str(row["holders"])),
         Revision.decode(str(row["revision"])),
         Impacts.decode(str(row["impacts"] or "")),
         _number(row.get("expires_at")),

@@ -18,7 +18,16 @@ import recording_cloud
 import service_template as template
 from asked import RARE, TESTS, asked
 from command_line import event
-from pipelines import Environment, PipelineWorker, environment, kcl_app, ndjson, processed, wait_until
+from pipelines import (
+    NO_WORKER,
+    Environment,
+    PipelineWorker,
+    environment,
+    kcl_app,
+    ndjson,
+    processed,
+    wait_until,
+)
 from service_template import Allowed
 
 from kcl_app import wiring
@@ -27,7 +36,6 @@ from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.local.soak import resharding
 from kcl_app.settings import Settings
 
-NOBODY = ("--metrics", "127.0.0.1:9", "--seconds", "0")
 LOOKS = {
     "dynamodb:DescribeContinuousBackups",
     "dynamodb:DescribeTable",
@@ -232,7 +240,7 @@ def test_each_role_may_do_what_its_processes_do_and_nothing_else(
         kcl_app("dead-letters", "redrive", "--reason", "unknown_emr", "--yes", env=env)
         kcl_app("replay", "--from", "1h", env=env)
         kcl_app("dead-letters", "drop", "--reason", "unknown_emr", "--yes", env=env)
-        kcl_app("status", "--count", "10", *NOBODY, env=env, status=1)
+        kcl_app("status", "--count", "10", *NO_WORKER, env=env, status=1)
 
     found[template.OPERATOR] = recorder.during(mend)
     # The doctor tries all that the role allows. Only what it looks at on its own account counts as needed for that.

@@ -13,7 +13,7 @@ import recording_cloud
 import service_template as template
 from asked import OURS, TESTS, asked
 from command_line import event
-from pipelines import Environment, environment, kcl_app, ndjson
+from pipelines import NO_WORKER, Environment, environment, kcl_app, ndjson
 from service_template import Allowed
 
 from kcl_app import wiring
@@ -22,8 +22,6 @@ from kcl_app.local.local_cloud import LocalCloud
 from kcl_app.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
-
-NOBODY = ("--metrics", "127.0.0.1:9", "--seconds", "0")
 
 
 @dataclass
@@ -179,7 +177,7 @@ def test_status_asks_little_and_shows_the_rest_where_a_role_may_not_count(guarde
     }
 
     def status(*more: str) -> dict[str, Any]:
-        return dict(json.loads(kcl_app("status", "--json", *NOBODY, *more, env=guarded.env, status=1)))
+        return dict(json.loads(kcl_app("status", "--json", *NO_WORKER, *more, env=guarded.env, status=1)))
 
     guarded.allow(template.allowed(template.OPERATOR))
     told = status()
@@ -190,7 +188,7 @@ def test_status_asks_little_and_shows_the_rest_where_a_role_may_not_count(guarde
     told = status("--count", "30")
     assert told["stale"] == {"number": 1, "by": {"plugin_failed": 1}, "looked_at": 2, "complete": True}
     assert guarded.asked() == little | {("dynamodb:Scan", f"table/{tables.spans}")}
-    assert kcl_app("top", "--once", *NOBODY[:2], env=guarded.env).startswith("stands still: ")
+    assert kcl_app("top", "--once", *NO_WORKER[:2], env=guarded.env).startswith("stands still: ")
 
     # As in a worker's own task.
     guarded.allow(template.allowed(template.WORKER))
